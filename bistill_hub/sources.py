@@ -1,0 +1,200 @@
+"""Where text and labels come from: a local file or a Hub data set, described and checked before anything is read.
+
+A source is a small immutable record inside a recipe. `check()` looks at what can be looked at without reading the data,
+`TextSource.lines()` and `LabelledSource.rows()` read it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FrozenMap = Annotated[
+    Mapping[str, str],
+    AfterValidator(lambda value: MappingProxyType(dict(value))),
+    PlainSerializer(dict, return_type=dict[str, str]),
+]
+"""A read-only string mapping, written to JSON as an object."""
+
+_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str | None = Field(None, description="a local file; environment variables and ~ are expanded")
+    dataset: str | None = Field(None, description="a data set's Hub id, read when there is no path")
+    config: str | None = Field(None, description="the data set's configuration, such as 'sw'")
+    split: str | None = Field(None, description="the data set's split, in the slicing notation of `datasets`")
+    revision: str | None = Field(None, description="branch, tag or commit of the data set")
+    data_dir: str | None = Field(None, description="folder inside the data set's repository")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_replaces_dataset(cls, fields: Any) -> Any:
+        if isinstance(fields, (str, os.PathLike)):
+            fields = {"path": os.fspath(fields)}
+        if isinstance(fields, Mapping) and fields.get("path") and not fields.get("dataset"):
+            return {**fields, "path": os.fspath(fields["path"])}
+        return fields
+
+    @model_validator(mode="after")
+    def _one_place(self) -> _Source:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("name exactly one of `path` (a local file) and `dataset` (a Hub id)")
+        if self.dataset is not None and self.split is None:
+            raise ValueError("a Hub data set needs `split`, such as 'train'")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The source in a few words: a file name without its folder, or Hub id, configuration, split and revision."""
+        if self.path is not None:
+            return Path(self.path).name
+        parts = [self.dataset, self.config, self.data_dir, self.split]
+        return "/".join(part for part in parts if part) + (f"@{self.revision}" if self.revision else "")
+
+    @property
+    def file(self) -> Path:
+        """The local file, with `~` and environment variables expanded.
+
+        Raises:
+            InputError: an environment variable in the path is not set.
+        """
+        if self.path is None:
+            raise ValueError(f"{self.name} is not a local file")
+        expanded = os.path.expanduser(os.path.expandvars(self.path))
+        if "$" in expanded:
+            raise InputError(
+                "an environment variable in the path is not set",
+                field="path",
+                value=self.path,
+                remedy="set the variable, or write the path out",
+            )
+        return Path(expanded)
+
+    def check(self, field: str) -> None:
+        """Refuse a local file that is missing, empty, not readable or not a file.
+
+        Args:
+            field: The source's place in the recipe, named in the error.
+        """
+        if self.path is None:
+            return
+        file = self.file
+        if not file.exists():
+            raise InputError("there is no such file", field=field, value=str(file), remedy="correct the path")
+        if not file.is_file():
+            raise InputError("this is not a file", field=field, value=str(file), remedy="name a single file")
+        if not os.access(file, os.R_OK):
+            raise InputError("the file cannot be read", field=field, value=str(file), remedy="change its permissions")
+        if file.stat().st_size == 0:
+            raise InputError("the file is empty", field=field, value=str(file), remedy="name a file that holds data")
+
+    def _load_from_hub(self, *, streaming: bool = False) -> Any:
+        from datasets import load_dataset
+
+        return load_dataset(
+            self.dataset,
+            self.config,
+            split=self.split,
+            revision=self.revision,
+            data_dir=self.data_dir,
+            streaming=streaming,
+        )
+
+
+class TextSource(_Source):
+    """Unlabelled text of one language: a plain text file with a sentence or paragraph a line, a table, or a data set."""
+
+    column: str = Field("text", description="the column that holds the text, where the source is a table")
+    streaming: bool = Field(True, description="read a Hub data set as a stream instead of downloading it first")
+    limit: int | None = Field(None, gt=0, description="read at most this many rows")
+
+    def lines(self) -> Iterator[str]:
+        """Yield the non-empty lines, stripped, in order; a row of several lines yields each of them.
+
+        Raises:
+            InputError: the table has no such column, or a text file is not UTF-8.
+        """
+        for number, row in enumerate(self._rows()):
+            if self.limit is not None and number >= self.limit:
+                return
+            for line in row.splitlines():
+                if stripped := line.strip():
+                    yield stripped
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return self.lines()
+
+    def _rows(self) -> Iterator[str]:
+        if self.path is not None and self.file.suffix not in _FORMATS:
+            with self.file.open(encoding="utf-8") as lines:
+                try:
+                    yield from lines
+                except UnicodeDecodeError as error:
+                    raise InputError(
+                        f"not UTF-8 text ({error.reason} at byte {error.start})",
+                        file=self.file,
+                        remedy="convert the file to UTF-8",
+                    ) from error
+            return
+        table = _read_table(self.file, streaming=True) if self.path else self._load_from_hub(streaming=self.streaming)
+        for row in table:
+            if self.column not in row:
+                raise InputError(
+                    "there is no such column",
+                    file=self.name,
+                    field="column",
+                    value=self.column,
+                    remedy=f"choose one of {sorted(row)}",
+                )
+            yield row[self.column] or ""
+
+
+class LabelledSource(_Source):
+    """Labelled examples of a task: a file whose format the task knows (CoNLL, SQuAD JSON), a table, or a data set."""
+
+    columns: FrozenMap = Field(
+        MappingProxyType({}),
+        validate_default=True,
+        description="the source's column for each column that the task reads, where they differ",
+    )
+    label_map: FrozenMap = Field(
+        MappingProxyType({}), validate_default=True, description="labels to rename while reading, such as B-DATE to O"
+    )
+    limit: int | None = Field(None, gt=0, description="read at most this many examples")
+
+    def table(self) -> Dataset:
+        """Read a table file (Parquet, JSON, CSV, TSV) or the Hub data set as it is, before any renaming.
+
+        Formats of a task's own (CoNLL, SQuAD) are read by the task from `file`.
+
+        Raises:
+            InputError: the file's ending is not one of a table.
+        """
+        dataset = _read_table(self.file) if self.path is not None else self._load_from_hub()
+        return dataset.select(range(min(self.limit, len(dataset)))) if self.limit is not None else dataset
+
+
+def _read_table(file: Path, *, streaming: bool = False) -> Any:
+    from datasets import load_dataset
+
+    if file.suffix not in _FORMATS:
+        raise InputError(
+            "not a table that can be read",
+            file=file,
+            remedy=f"use one of the endings {', '.join(sorted(_FORMATS))}",
+        )
+    options = {"sep": "\t"} if file.suffix == ".tsv" else {}
+    return load_dataset(_FORMATS[file.suffix], data_files=str(file), split="train", streaming=streaming, **options)

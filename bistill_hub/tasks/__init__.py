@@ -1,0 +1,1 @@
+"""What is to be learnt with labels: one file a task."""
