@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
@@ -19,10 +18,31 @@ from .errors import InputError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+
+class _ReadOnlyMap(Mapping[str, str]):
+    """A string mapping that cannot be changed, but (unlike `MappingProxyType`) can be copied, hashed and pickled."""
+
+    def __init__(self, entries: Mapping[str, str]) -> None:
+        self._entries = dict(entries)
+
+    def __getitem__(self, key: str) -> str:
+        return self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return repr(self._entries)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._entries.items()))
+
+
 FrozenMap = Annotated[
-    Mapping[str, str],
-    AfterValidator(lambda value: MappingProxyType(dict(value))),
-    PlainSerializer(dict, return_type=dict[str, str]),
+    Mapping[str, str], AfterValidator(_ReadOnlyMap), PlainSerializer(dict, return_type=dict[str, str])
 ]
 """A read-only string mapping, written to JSON as an object."""
 
@@ -115,7 +135,7 @@ class _Source(BaseModel):
 
 
 class TextSource(_Source):
-    """Unlabelled text of one language: a plain text file with a sentence or paragraph a line, a table, or a data set."""
+    """Unlabelled text of one language: a plain text file (a sentence or paragraph a line), a table or a data set."""
 
     column: str = Field("text", description="the column that holds the text, where the source is a table")
     streaming: bool = Field(True, description="read a Hub data set as a stream instead of downloading it first")
@@ -166,12 +186,12 @@ class LabelledSource(_Source):
     """Labelled examples of a task: a file whose format the task knows (CoNLL, SQuAD JSON), a table, or a data set."""
 
     columns: FrozenMap = Field(
-        MappingProxyType({}),
+        default_factory=dict,
         validate_default=True,
         description="the source's column for each column that the task reads, where they differ",
     )
     label_map: FrozenMap = Field(
-        MappingProxyType({}), validate_default=True, description="labels to rename while reading, such as B-DATE to O"
+        default_factory=dict, validate_default=True, description="labels to rename while reading, such as B-DATE to O"
     )
     limit: int | None = Field(None, gt=0, description="read at most this many examples")
 

@@ -149,7 +149,7 @@ def test_low_precision_inputs_are_compared_in_float32():
 
 def test_nothing_captured_is_an_error_not_a_zero():
     (student_a, teacher_a), _ = random_pair(5)
-    with pytest.raises(ValueError, match="teacher returned no attentions.*eager"):
+    with pytest.raises(ValueError, match=r"teacher returned no attentions.*eager"):
         attention_loss(student_a, ())
     with pytest.raises(ValueError, match="student returned no attentions"):
         attention_loss((), teacher_a)

@@ -1,0 +1,231 @@
+"""What both phases share: a Trainer whose loss is the mean over the whole update, and one that has a teacher.
+
+transformers' Trainer averages micro-batch means, which weighs a short sentence's tokens more than a long one's as soon
+as gradients are accumulated or several processes take part. Here every term of a loss states how many elements it is a
+mean over, and each micro-batch contributes its share of the update's total: accumulation 1 and 4, one process and two,
+take the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+
+from ..errors import InputError
+from .language_teacher import LanguageTeacher
+from .losses import attention_loss, hidden_state_loss
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What encoders read of a batch; everything else in it is for the loss."""
+
+_PADDING = {"attention_mask": 0, "token_type_ids": 0, "labels": -100}
+_SCALARS = ("labels", "start_positions", "end_positions", "language")
+
+
+class PaddingCollator:
+    """Makes a batch of features: sequences are padded on the right to the longest, unknown columns are left out.
+
+    Args:
+        pad_token_id: What `input_ids` are padded with.
+    """
+
+    def __init__(self, pad_token_id: int) -> None:
+        self.padding = {"input_ids": pad_token_id, **_PADDING}
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Return tensors [batch, positions] for sequences and [batch] for scalars, all int64.
+
+        Args:
+            features: Rows of a data set: `input_ids`, and what else there is of `attention_mask`, `token_type_ids`,
+                `labels` (a sequence or a class), `start_positions`, `end_positions`, `language`.
+        """
+        batch: dict[str, Tensor] = {}
+        for name in {**self.padding, **dict.fromkeys(_SCALARS)}:
+            if name not in features[0]:
+                continue
+            rows = [torch.as_tensor(feature[name], dtype=torch.int64) for feature in features]
+            batch[name] = (
+                torch.stack(rows)
+                if rows[0].dim() == 0
+                else pad_sequence(rows, batch_first=True, padding_value=self.padding[name])
+            )
+        if "attention_mask" not in batch:
+            lengths = torch.tensor([len(feature["input_ids"]) for feature in features])
+            batch["attention_mask"] = (torch.arange(batch["input_ids"].shape[1]) < lengths[:, None]).long()
+        return batch
+
+
+class ExactAveragingTrainer(Trainer):
+    """A Trainer whose loss terms are means over the whole update: all its micro-batches, on all processes.
+
+    Subclasses define `term_counts` and `loss_terms`, and may set `term_weights`. The terms are logged one by one as
+    `<term>_loss`.
+    """
+
+    loss_is_scaled_for_ga = True  # compute_loss returns this micro-batch's share of the update's loss
+    term_weights: Mapping[str, float] = {}
+
+    def __init__(self, model: PreTrainedModel, args: TrainingArguments, **kwargs: Any) -> None:
+        if args.n_gpu > 1:
+            raise InputError(
+                "one process cannot train on several GPUs exactly",
+                field="CUDA_VISIBLE_DEVICES",
+                value=args.n_gpu,
+                remedy="start one process per GPU with `torchrun` or `accelerate launch`, or show it a single GPU",
+            )
+        if kwargs.get("data_collator") is None:
+            kwargs["data_collator"] = PaddingCollator(model.config.pad_token_id or 0)
+        args.remove_unused_columns = False  # the collator chooses; transformers would drop what only the teacher reads
+        super().__init__(model=model, args=args, **kwargs)
+        self.model_accepts_loss_kwargs = False
+        self._update_counts: dict[str, Tensor] = {}
+        self._logged_terms: dict[str, Tensor] = {}
+        self._steps_at_last_log = 0
+
+    def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return, for each term of the loss, how many elements of this batch it is a mean over (scalars, float64)."""
+        raise NotImplementedError
+
+    def loss_terms(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
+        """Return each term as the mean over this batch's elements, and the model's outputs."""
+        raise NotImplementedError
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
+        """Fetch an update's micro-batches, and count over all of them and all processes what each term averages."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        totals: dict[str, Tensor] = {}
+        for batch in batches:
+            for name, count in self.term_counts(batch).items():
+                totals[name] = totals.get(name, torch.zeros((), dtype=torch.float64)) + count.cpu()
+        if self.args.world_size > 1:
+            gathered = self.accelerator.reduce(torch.stack(list(totals.values())).float().to(device), reduction="sum")
+            totals = dict(zip(totals, gathered.double().cpu(), strict=True))
+        self._update_counts = totals
+        return batches, items
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the weighted sum of the terms; while training, each as this micro-batch's share of the update."""
+        terms, outputs = self.loss_terms(model, inputs)
+        share = dict.fromkeys(terms, 1.0)
+        if model.training:
+            for name, count in self.term_counts(inputs).items():
+                # DDP averages gradients over processes; the terms are sums over them.
+                share[name] = float(count) / max(float(self._update_counts[name]), 1.0) * self.args.world_size
+        weighted = {name: self.term_weights.get(name, 1.0) * share[name] * term for name, term in terms.items()}
+        if model.training:
+            for name, term in weighted.items():
+                self._logged_terms[name] = self._logged_terms.get(name, 0.0) + term.detach()
+        loss = torch.stack(list(weighted.values())).sum()
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, and add to a training loss its terms, averaged over the steps since the last one."""
+        if "loss" in logs and self._logged_terms:
+            steps = max(self.state.global_step - self._steps_at_last_log, 1)
+            logs = {**logs, **{f"{name}_loss": float(term) / steps for name, term in self._logged_terms.items()}}
+            self._logged_terms = {}
+            self._steps_at_last_log = self.state.global_step
+        super().log(logs, start_time)
+
+
+class DistillationTrainer(ExactAveragingTrainer):
+    """A Trainer with a teacher beside the student: attention and hidden-state terms, aligned layer by layer.
+
+    The teacher stands outside the trained module: it is in no optimizer, no checkpoint and no gradient.
+
+    Args:
+        model: The student.
+        teacher: The multilingual encoder, with the student's vocabulary, or a `LanguageTeacher`.
+        args: Training arguments.
+        layer_map: For each student layer the 0-based teacher layer it answers to; None spreads them evenly.
+        kwargs: As for transformers' Trainer.
+
+    Raises:
+        InputError: teacher and student do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: TrainingArguments,
+        *,
+        teacher: PreTrainedModel | LanguageTeacher,
+        layer_map: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        voice = teacher if isinstance(teacher, LanguageTeacher) else LanguageTeacher(teacher)
+        _check_fit(model, voice.model, layer_map)
+        # Probabilities are returned by eager attention alone; under any other, none are, without an error.
+        model.set_attn_implementation("eager")
+        voice.model.set_attn_implementation("eager")
+        super().__init__(model, args, **kwargs)
+        self.layer_map = layer_map
+        voice.model.eval().requires_grad_(False)
+        self.accelerator.prepare_model(voice.model, evaluation_mode=True)
+        self.teacher = voice
+
+    def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Attention is a mean over pairs of tokens, the hidden states' term over tokens (up to constant factors)."""
+        lengths = inputs["attention_mask"].sum(dim=1).double()
+        return {"attention": lengths.square().sum(), "hidden": lengths.sum()}
+
+    def distillation_terms(self, ours: Any, theirs: Any, attention_mask: Tensor) -> dict[str, Tensor]:
+        """Return the attention and hidden-state terms of two models' outputs on one batch."""
+        return {
+            "attention": attention_loss(ours.attentions, theirs.attentions, attention_mask, layer_map=self.layer_map),
+            "hidden": hidden_state_loss(
+                ours.hidden_states, theirs.hidden_states, attention_mask, layer_map=self.layer_map
+            ),
+        }
+
+    def both_outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, Any]:
+        """Run student and teacher on one batch, the teacher in the batch's language and without gradients."""
+        read = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
+        with torch.no_grad():
+            theirs = self.teacher.for_batch(inputs)(**read, output_attentions=True, output_hidden_states=True)
+        return model(**read, output_attentions=True, output_hidden_states=True), theirs
+
+
+def _check_fit(student: PreTrainedModel, teacher: PreTrainedModel, layer_map: Sequence[int] | None) -> None:
+    ours, theirs = student.config, teacher.config
+    for field in ("vocab_size", "hidden_size", "num_attention_heads"):
+        if getattr(ours, field) != getattr(theirs, field):
+            remedy = (
+                "slice the teacher with bistill_hub.student.trim_vocabulary(teacher, token_map)"
+                if field == "vocab_size"
+                else "cut the student out of this teacher"
+            )
+            raise InputError(
+                f"the student's differs from the teacher's {getattr(theirs, field)}",
+                field=field,
+                value=getattr(ours, field),
+                remedy=remedy,
+            )
+    if layer_map is None and theirs.num_hidden_layers % ours.num_hidden_layers:
+        raise InputError(
+            f"the student's layers cannot be spread evenly over the teacher's {theirs.num_hidden_layers}",
+            field="num_hidden_layers",
+            value=ours.num_hidden_layers,
+            remedy="pass the layer_map that the student was cut with",
+        )
+    if layer_map is not None and (
+        len(layer_map) != ours.num_hidden_layers or not all(0 <= i < theirs.num_hidden_layers for i in layer_map)
+    ):
+        raise InputError(
+            f"needs one teacher layer from 0 to {theirs.num_hidden_layers - 1} for each of the student's "
+            f"{ours.num_hidden_layers}",
+            field="layer_map",
+            value=tuple(layer_map),
+            remedy="pass the layer_map that the student was cut with",
+        )

@@ -1,0 +1,241 @@
+"""Loading a published pair: each class gives back an ordinary model of the backbone's own architecture.
+
+`from_pretrained` reads the base weights, adds a task's sparse delta where a head was asked for, and hands the sum to
+the native class; there is no wrapper around the result. This file travels with every published repository and imports
+nothing of the package it comes from.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, PreTrainedModel
+from transformers.models.auto import modeling_auto
+from transformers.utils import cached_file
+from transformers.utils.hub import resolve_revision
+
+from .configuration_bistill import HEADS, BistillConfig
+from .sparse_delta import SparseDelta
+
+BASE_FILE = "model.safetensors"
+"""The phase-1 student, under the backbone's native parameter names."""
+
+_ANY_TASK = "the task that config.json makes the default"
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+
+class _BistillLoader:
+    """What the five loading classes share; they differ in the head that they ask for."""
+
+    config_class = BistillConfig
+    head: ClassVar[str | None] = None
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        raise OSError(f"{type(self).__name__} loads models: call {type(self).__name__}.from_pretrained(...)")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *model_args: Any,
+        config: BistillConfig | None = None,
+        task: str | None = _ANY_TASK,
+        **kwargs: Any,
+    ) -> PreTrainedModel:
+        """Load the student, with a task's delta and head where this class has a head.
+
+        Args:
+            pretrained_model_name_or_path: Hub id or folder of a published pair.
+            model_args: Passed on to the native class.
+            config: The pair's configuration; read from `config.json` if not given.
+            task: Which published task to load, where the head has several. None asks for a fresh head on the student,
+                to be fine-tuned, with `num_labels=` or `id2label=`.
+            kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, ... as everywhere in transformers; the rest
+                (`dtype`, `device_map`, `attn_implementation`, ...) goes to the native class.
+
+        Returns:
+            A model of the backbone's own class, in evaluation mode.
+
+        Raises:
+            ValueError: there is no such task, no delta for the head, several candidates and no default, or a delta that
+                was made for other base weights. The message lists what there is.
+            OSError: a file is missing or cannot be fetched.
+        """
+        hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if name in kwargs}
+        for name in ("trust_remote_code", "_from_auto", "_from_pipeline", "adapter_kwargs", "code_revision"):
+            kwargs.pop(name, None)
+        # One commit for all files of this load, even if the repository moves meanwhile.
+        hub["revision"] = resolve_revision(
+            pretrained_model_name_or_path,
+            hub.get("revision"),
+            **{name: hub[name] for name in ("token", "local_files_only", "cache_dir") if name in hub},
+        )
+        if config is None:
+            dtype = kwargs.get("dtype")  # lands in the configuration, and must reach the native class all the same
+            config, kwargs = BistillConfig.from_pretrained(
+                pretrained_model_name_or_path, return_unused_kwargs=True, **hub, **kwargs
+            )
+            if dtype is not None:
+                kwargs["dtype"] = dtype
+        where = os.fspath(pretrained_model_name_or_path)
+
+        def local(name: str) -> str:
+            return str(cached_file(where, name, **hub))  # raises where the file is missing
+
+        chosen = cls._task_to_load(config, task, where)
+        labels = None
+        delta = None
+        if chosen is not None:
+            try:
+                file = local(f"tasks/{chosen}/delta.safetensors")
+            except OSError as error:
+                if chosen in (config.tasks or {}):
+                    raise
+                raise ValueError(f"{where}: no task {chosen!r} was published. {_what_there_is(config)}") from error
+            delta = SparseDelta.load(file)
+            _check_belongs(delta, config, chosen, cls.head, where)
+            labels = delta.metadata.get("labels") or None
+            if task == _ANY_TASK and config.num_labels not in (2, len(labels or ()) or 2):
+                raise ValueError(
+                    f"{where}: task {chosen!r} has {len(labels or ())} labels, not {config.num_labels}. "
+                    "Pass task=None to get a fresh head with num_labels."
+                )
+        native_config = config.backbone_config(labels)
+        native_class = _native_class(cls.head, native_config)
+        state = _base_state(load_file(local(BASE_FILE)), native_class, native_config, delta, where, cls.head)
+        if native_config._attn_implementation is not None:
+            kwargs.setdefault("attn_implementation", native_config._attn_implementation)
+        model = native_class.from_pretrained(None, *model_args, config=native_config, state_dict=state, **kwargs)
+        loaded = model[0] if isinstance(model, tuple) else model  # output_loading_info=True returns a pair
+        loaded.name_or_path = loaded.config.name_or_path = where
+        return model
+
+    @classmethod
+    def _from_config(cls, config: BistillConfig, **kwargs: Any) -> PreTrainedModel:
+        """Build the native architecture with random weights (`AutoModel.from_config`)."""
+        native_config = config.backbone_config()
+        return _native_class(cls.head, native_config)._from_config(native_config, **kwargs)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str | type = "AutoModel") -> None:
+        """Do nothing: what is loaded is a native model, which is saved as one, without this code."""
+
+    @classmethod
+    def _task_to_load(cls, config: BistillConfig, task: str | None, where: str) -> str | None:
+        """Choose the task whose delta is read; None for the bare student."""
+        if cls.head is None or cls.head == "masked-lm":
+            if task not in (None, _ANY_TASK):
+                raise ValueError(f"{where}: {cls.__name__} has no task head, so task={task!r} means nothing to it.")
+            if cls.head == "masked-lm" and not config.language_modelling_head:
+                raise ValueError(f"{where}: no language-modelling head was published. {_what_there_is(config)}")
+            return None
+        if task is None:
+            return None
+        if task != _ANY_TASK:
+            published = (config.tasks or {}).get(task)
+            if published is not None and published["head"] != cls.head:
+                raise ValueError(
+                    f"{where}: task {task!r} has the head {published['head']!r}: load it through "
+                    f"{HEADS[published['head']]}. {_what_there_is(config)}"
+                )
+            return task  # a task folder that was added later need not be listed in config.json
+        candidates = config.tasks_of(cls.head)
+        if not candidates:
+            raise ValueError(
+                f"{where}: no task with the head {cls.head!r} was published. {_what_there_is(config)} "
+                "Pass task=None and num_labels to get a fresh head to fine-tune."
+            )
+        if len(candidates) == 1:
+            return candidates[0]
+        default = (config.default_tasks or {}).get(cls.head)
+        if default is None:
+            raise ValueError(f"{where}: several tasks share the head {cls.head!r}: pass task= one of {candidates}.")
+        return default
+
+
+class BistillModel(_BistillLoader):
+    """Loads the student's encoder as the backbone's own base model; registered with `AutoModel`."""
+
+
+class BistillForMaskedLM(_BistillLoader):
+    """Loads the student with its language-modelling head; registered with `AutoModelForMaskedLM`."""
+
+    head = "masked-lm"
+
+
+class BistillForTokenClassification(_BistillLoader):
+    """Loads the student with a tagging task; registered with `AutoModelForTokenClassification`."""
+
+    head = "token-classification"
+
+
+class BistillForSequenceClassification(_BistillLoader):
+    """Loads the student with a classification task; registered with `AutoModelForSequenceClassification`."""
+
+    head = "sequence-classification"
+
+
+class BistillForQuestionAnswering(_BistillLoader):
+    """Loads the student with a span-extraction task; registered with `AutoModelForQuestionAnswering`."""
+
+    head = "question-answering"
+
+
+def _native_class(head: str | None, config: Any) -> Any:
+    auto = AutoModel if head is None else getattr(modeling_auto, HEADS[head])
+    try:
+        found = auto._model_mapping[type(config)]
+    except KeyError:
+        raise ValueError(f"transformers has no {config.model_type} model with the head {head!r}.") from None
+    return found[0] if isinstance(found, (list, tuple)) else found
+
+
+def _base_state(
+    base: dict[str, torch.Tensor],
+    native_class: Any,
+    config: Any,
+    delta: SparseDelta | None,
+    where: str,
+    head: str | None,
+) -> dict[str, torch.Tensor]:
+    """Choose the base's tensors that the native class has, under its names, and add the delta.
+
+    Raises:
+        ValueError: the native class has a parameter that neither base nor delta holds.
+    """
+    with torch.device("meta"):
+        empty = native_class(config)
+    expected = set(empty.state_dict())
+    encoder = {name for name in expected if name.startswith(f"{empty.base_model_prefix}.")}
+    if not encoder:  # the base model itself: its own names have no prefix
+        base = {name.removeprefix(f"{empty.base_model_prefix}."): tensor for name, tensor in base.items()}
+    state = {name: tensor for name, tensor in base.items() if name in expected}
+    if delta is not None:
+        state = delta.applied_to(state)
+    tied = set(empty.all_tied_weights_keys)
+    fresh = expected - encoder if delta is None and head not in (None, "masked-lm") else set()
+    if missing := sorted(expected - set(state) - tied - fresh):
+        raise ValueError(f"{where}: {BASE_FILE} does not hold {missing}, which {native_class.__name__} needs.")
+    return state
+
+
+def _check_belongs(delta: SparseDelta, config: BistillConfig, name: str, head: str | None, where: str) -> None:
+    file = f"{where}: tasks/{name}/delta.safetensors"
+    if delta.metadata.get("head") != head:
+        raise ValueError(f"{file} is a delta for the head {delta.metadata.get('head')!r}, not {head!r}.")
+    if delta.metadata.get("base_sha256") != config.base_sha256:
+        raise ValueError(
+            f"{file} was made for other base weights ({delta.metadata.get('base_sha256')}) than config.json records "
+            f"({config.base_sha256}). Load the revision that it was published with."
+        )
+
+
+def _what_there_is(config: BistillConfig) -> str:
+    tasks = [f"{name} ({HEADS[task['head']]})" for name, task in sorted((config.tasks or {}).items())]
+    there = ["the encoder (AutoModel)"]
+    if config.language_modelling_head:
+        there.append("the language model (AutoModelForMaskedLM)")
+    return f"There is: {', '.join(there + tasks)}."

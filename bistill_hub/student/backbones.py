@@ -1,0 +1,140 @@
+"""What differs between the architectures that a student can be cut from: the names of things, one entry each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import InputError
+
+_TOKEN_ID_FIELDS = (
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "cls_token_id",
+    "sep_token_id",
+    "mask_token_id",
+    "unk_token_id",
+    "decoder_start_token_id",
+)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Where an architecture keeps what Phase 0 touches.
+
+    Parameter names of the base model are written without `base_model_prefix`; names outside it (heads) in full.
+
+    Attributes:
+        model_type: The `model_type` of its config.
+        base_model_prefix: The attribute under which a model with a head holds the base model.
+        layer_prefix: What the names of layer parameters begin with in the base model, up to the layer's number.
+        base_vocabulary_parameters: Parameters of the base model with one row for each vocabulary entry.
+        head_vocabulary_parameters: The same for the language-modelling head; none of them for other heads.
+        layer_norm_modules: Last component of the names of LayerNorm modules, in the base model and in the heads.
+        has_pooler: Whether the base model has a pooler and takes `add_pooling_layer=`.
+        positions_start_at_padding: Whether positions are counted from the padding token's id, so that moving this id
+            would move every position.
+        token_id_fields: Config fields that hold token ids (one id, a list of ids, or nothing).
+        dropout_fields: Config fields that hold dropout probabilities.
+    """
+
+    model_type: str
+    base_model_prefix: str
+    layer_prefix: str
+    base_vocabulary_parameters: tuple[str, ...]
+    head_vocabulary_parameters: tuple[str, ...]
+    layer_norm_modules: tuple[str, ...]
+    has_pooler: bool
+    positions_start_at_padding: bool
+    token_id_fields: tuple[str, ...] = _TOKEN_ID_FIELDS
+    dropout_fields: tuple[str, ...] = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+
+    def base_name(self, name: str) -> str:
+        """Take the base model's prefix, where there is one, off a parameter's name."""
+        return name.removeprefix(f"{self.base_model_prefix}.")
+
+    def layer_of(self, name: str) -> int | None:
+        """Tell a parameter's 0-based layer, or None outside the layers; with or without the base model's prefix."""
+        base_name = self.base_name(name)
+        if not base_name.startswith(self.layer_prefix):
+            return None
+        return int(base_name[len(self.layer_prefix) :].split(".", 1)[0])
+
+    def in_layer(self, name: str, layer: int) -> str:
+        """Rename a layer's parameter to the same parameter of another layer.
+
+        Args:
+            name: A name for which `layer_of` is not None.
+            layer: The other layer, 0-based.
+        """
+        base_name = self.base_name(name)
+        prefix = name[: len(name) - len(base_name)]
+        rest = base_name[len(self.layer_prefix) :].split(".", 1)[1]
+        return f"{prefix}{self.layer_prefix}{layer}.{rest}"
+
+    def has_vocabulary_rows(self, name: str) -> bool:
+        """Tell whether a parameter, with or without the base model's prefix, has one row for each vocabulary entry."""
+        return self.base_name(name) in self.base_vocabulary_parameters or name in self.head_vocabulary_parameters
+
+    def is_layer_norm(self, name: str) -> bool:
+        """Tell whether a parameter belongs to a LayerNorm (frozen in some task distillations)."""
+        module, _, _ = name.rpartition(".")
+        return module.rpartition(".")[2] in self.layer_norm_modules
+
+
+BACKBONES: Mapping[str, Backbone] = MappingProxyType(
+    {
+        backbone.model_type: backbone
+        for backbone in (
+            Backbone(
+                model_type="bert",
+                base_model_prefix="bert",
+                layer_prefix="encoder.layer.",
+                base_vocabulary_parameters=("embeddings.word_embeddings.weight",),
+                head_vocabulary_parameters=(
+                    "cls.predictions.decoder.weight",
+                    "cls.predictions.decoder.bias",
+                    "cls.predictions.bias",
+                ),
+                layer_norm_modules=("LayerNorm",),
+                has_pooler=True,
+                positions_start_at_padding=False,
+            ),
+            Backbone(
+                model_type="xlm-roberta",
+                base_model_prefix="roberta",
+                layer_prefix="encoder.layer.",
+                base_vocabulary_parameters=("embeddings.word_embeddings.weight",),
+                head_vocabulary_parameters=("lm_head.decoder.weight", "lm_head.decoder.bias", "lm_head.bias"),
+                layer_norm_modules=("LayerNorm", "layer_norm"),
+                has_pooler=True,
+                positions_start_at_padding=True,
+            ),
+        )
+    }
+)
+"""The supported architectures by `model_type`. A further one is one more entry here."""
+
+
+def backbone_for(config: Any) -> Backbone:
+    """Look up the backbone of a model's config.
+
+    Args:
+        config: A transformers config.
+
+    Raises:
+        InputError: the architecture is not supported.
+    """
+    model_type = getattr(config, "model_type", None)
+    if not isinstance(model_type, str) or model_type not in BACKBONES:
+        raise InputError(
+            "this architecture is not supported",
+            file=getattr(config, "name_or_path", None) or None,
+            field="model_type",
+            value=model_type,
+            remedy=f"choose a teacher of one of {sorted(BACKBONES)}",
+        )
+    return BACKBONES[model_type]

@@ -1,0 +1,134 @@
+"""How often each of the teacher's tokens occurs in a language's text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+from huggingface_hub.utils.tqdm import tqdm
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class TokenCounts:
+    """What a language's text is made of, in the teacher's tokens.
+
+    Attributes:
+        counts: int64 [V], occurrences of each token id; read-only. V is the highest token id of the tokenizer plus 1.
+        total: The sum of `counts`: how many tokens the text has.
+        characters: The characters of the text after the tokenizer's normalisation.
+        lines: How many lines were read.
+    """
+
+    counts: np.ndarray[Any, np.dtype[np.int64]]
+    total: int
+    characters: frozenset[str]
+    lines: int
+
+
+def backend_of(tokenizer: Any) -> Any:
+    """Give the `tokenizers.Tokenizer` inside a fast transformers tokenizer.
+
+    Raises:
+        InputError: the tokenizer is a slow one, written in Python alone.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            "this tokenizer is written in Python alone and has no table of pieces that could be trimmed",
+            field="tokenizer",
+            value=type(tokenizer).__name__,
+            remedy="load the teacher's fast tokenizer (one with a tokenizer.json), or convert it to one",
+        )
+    return tokenizer.backend_tokenizer
+
+
+def plain_backend(tokenizer: Any) -> Any:
+    """Copy a fast tokenizer's backend, without the truncation and padding that an earlier call may have left in it.
+
+    Raises:
+        InputError: the tokenizer is a slow one.
+    """
+    from tokenizers import Tokenizer
+
+    backend = backend_of(tokenizer)
+    copied = Tokenizer.from_str(backend.to_str())
+    copied.encode_special_tokens = backend.encode_special_tokens  # not part of the JSON
+    copied.no_truncation()
+    copied.no_padding()
+    return copied
+
+
+def vocabulary_rows(tokenizer: Any) -> int:
+    """Tell how many embedding rows a tokenizer's ids need: the highest id plus 1 (ids may have holes)."""
+    return max(backend_of(tokenizer).get_vocab(with_added_tokens=True).values()) + 1
+
+
+def encode_in_batches(backend: Any, lines: Iterable[str], batch_size: int) -> Iterator[tuple[list[str], list[Any]]]:
+    """Tokenise lines without special tokens.
+
+    Args:
+        backend: A `tokenizers.Tokenizer`.
+        lines: The text.
+        batch_size: Lines at a time.
+
+    Yields:
+        The lines of a batch, and their `tokenizers.Encoding`s (without offsets where the backend can leave them out).
+    """
+    encode = getattr(backend, "encode_batch_fast", backend.encode_batch)
+    remaining = iter(lines)
+    while batch := list(islice(remaining, batch_size)):
+        yield batch, encode(batch, add_special_tokens=False)
+
+
+def count_tokens(
+    tokenizer: Any,
+    lines: Iterable[str],
+    batch_size: int = 1024,
+    *,
+    language: str = "text",
+    progress: bool = False,
+) -> TokenCounts:
+    """Count the tokens of a text, streaming, without special tokens (Ansell et al. 2023, section 3.1).
+
+    Args:
+        tokenizer: The teacher's tokenizer (fast).
+        lines: The text, read once.
+        batch_size: Lines tokenised at a time.
+        language: What errors and the progress bar call the text.
+        progress: Show a progress bar on a terminal.
+
+    Raises:
+        InputError: there is no text, or the tokenizer is a slow one.
+    """
+    if isinstance(lines, str):
+        raise InputError(
+            "a corpus is a sequence of lines, not one string",
+            field=language,
+            value=lines,
+            remedy="pass a list of lines",
+        )
+    backend = plain_backend(tokenizer)
+    counts = np.zeros(vocabulary_rows(tokenizer), dtype=np.int64)
+    normalize = backend.normalizer.normalize_str if backend.normalizer is not None else str
+    characters: set[str] = set()
+    line_count = 0
+    with tqdm(desc=f"counting {language}", unit=" lines", disable=None if progress else True) as bar:
+        for batch, encodings in encode_in_batches(backend, lines, batch_size):
+            ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), dtype=np.int64)
+            counts += np.bincount(ids, minlength=counts.size)
+            characters.update(*map(normalize, batch))
+            line_count += len(batch)
+            bar.update(len(batch))
+    total = int(counts.sum())
+    if not total:
+        raise InputError(
+            f"the corpus of {language} holds no token ({line_count} lines)",
+            field=language,
+            remedy="name a source that holds text of this language",
+        )
+    counts.setflags(write=False)
+    return TokenCounts(counts, total, frozenset(characters), line_count)

@@ -1,0 +1,87 @@
+"""What every test may ask for: the miniature world as text and labels, and teachers pre-trained on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import miniature
+import pytest
+
+# torch and the Hugging Face libraries read these when they are imported, which the tests do after this file.
+_THREADS = str(min(2, int(os.environ.get("OMP_NUM_THREADS", "2"))))
+os.environ.update(
+    OMP_NUM_THREADS=_THREADS,
+    MKL_NUM_THREADS=_THREADS,
+    TOKENIZERS_PARALLELISM="false",
+    TRANSFORMERS_VERBOSITY="error",
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+)
+
+_LINES = 400
+_SPLITS = {"train": 200, "dev": 50, "test": 50}
+
+
+@pytest.fixture(scope="session")
+def world_lines() -> Mapping[str, list[str]]:
+    """Sentences of the miniature world as plain text, by language."""
+    return {
+        language: [miniature.text(sentence) for sentence in miniature.sentences(language, _LINES)]
+        for language in miniature.LANGUAGES
+    }
+
+
+@pytest.fixture(scope="session")
+def text_files(world_lines: Mapping[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """`world_lines` as files, a sentence a line, by language."""
+    folder = tmp_path_factory.mktemp("text")
+    return {
+        language: miniature.write_lines(folder / f"{language}.txt", lines) for language, lines in world_lines.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def ner_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Path]]:
+    """CoNLL files (`token<TAB>tag`) by language and split; no sentence is in two splits."""
+    folder = tmp_path_factory.mktemp("ner")
+    files: dict[str, dict[str, Path]] = {}
+    for language in miniature.LANGUAGES:
+        tagged = iter(miniature.sentences(language, sum(_SPLITS.values()), seed=1))
+        files[language] = {
+            split: miniature.write_conll(folder / language / f"{split}.conll", [next(tagged) for _ in range(count)])
+            for split, count in _SPLITS.items()
+        }
+    return files
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher_dirs(text_files: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Pre-trained checkpoints by backbone: 6 layers of width 32, 4 heads, up to 128 tokens. Do not write into them."""
+    from bistill_hub.pretraining import PretrainingSettings, pretrain
+    from bistill_hub.sources import TextSource
+
+    folder = tmp_path_factory.mktemp("teachers")
+    sources = {language: TextSource(path=str(file)) for language, file in text_files.items()}
+    return {
+        backbone: pretrain(
+            sources,
+            folder / backbone,
+            PretrainingSettings(
+                backbone=backbone,
+                vocab_size=400,
+                hidden_size=32,
+                num_hidden_layers=6,
+                num_attention_heads=4,
+                intermediate_size=64,
+                max_length=128,
+                steps=30,
+                batch_size=8,
+                learning_rate=5e-3,
+                seed=1,
+            ),
+            progress=False,
+        )
+        for backbone in ("bert", "xlm-roberta")
+    }
