@@ -18,6 +18,7 @@ from .model.modeling_bistill import (
     BistillForTokenClassification,
     BistillModel,
 )
+from .version import __version__
 
 if TYPE_CHECKING:
     from .distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from .run.run import run
     from .student.build import StudentParts, build_student
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "BilingualDistillationArguments": "distillation.bilingual",

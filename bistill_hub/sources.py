@@ -6,6 +6,7 @@ A source is a small immutable record inside a recipe. `check()` looks at what ca
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -205,6 +206,12 @@ class LabelledSource(_Source):
         """
         dataset = _read_table(self.file) if self.path is not None else self._load_from_hub()
         return dataset.select(range(min(self.limit, len(dataset)))) if self.limit is not None else dataset
+
+
+def file_sha256(file: Path) -> str:
+    """Hash a file's bytes: 64 hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _read_table(file: Path, *, streaming: bool = False) -> Any:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
+from ..batches import MODEL_INPUTS
 from .heads import answer_count, head_of, supervised_loss
-from .trainer import MODEL_INPUTS, ExactAveragingTrainer
+from .trainer import ExactAveragingTrainer
 
 
 class PredictingTrainer(ExactAveragingTrainer):

@@ -21,6 +21,7 @@ from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from ..errors import InputError
 from ..model.sparse_delta import SparseDelta, state_sha256
+from ..student.backbones import backbone_for
 from .fine_tuning import PredictingTrainer
 from .heads import answer_count, distilled_loss, head_of, head_parameters
 from .language_teacher import LanguageTeacher
@@ -110,8 +111,9 @@ class SparseTaskDistillationTrainer(PredictingTrainer, DistillationTrainer):
         head = set(head_parameters(model))
         encoder = {name: p for name, p in model.named_parameters() if name not in head}
         if args.freeze_layer_norms:
+            backbone = backbone_for(model.config)
             for name, parameter in encoder.items():
-                if "LayerNorm" in name or "layer_norm" in name:
+                if backbone.is_layer_norm(name):
                     parameter.requires_grad_(False)
         self._eligible = {name: parameter for name, parameter in encoder.items() if parameter.requires_grad}
         self._head_names = sorted(head)

@@ -1,1 +1,1 @@
-
+"""Scores: every model of a pair goes through the same code, on the source and on the target language."""

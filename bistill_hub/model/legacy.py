@@ -7,8 +7,8 @@ What comes out is checked again for anything else. This module stays at home: pu
 
 from __future__ import annotations
 
+import math
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ _ALLOWED: list[Any] = [
     np.dtype,
     *{type(np.dtype(code)) for code in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")},
 ]
+_PLAIN = (bool, int, float, str, np.integer, np.floating)
+_MOST_ENTRIES = 2**32
+"""Larger than any encoder's parameter: a size beyond it comes from a damaged file."""
 
 
 def from_legacy(folder: str | os.PathLike[str]) -> SparseDelta:
@@ -54,75 +57,102 @@ def from_legacy(folder: str | os.PathLike[str]) -> SparseDelta:
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged file can make the unpickler stumble over anything
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
-            f"this is no plain sparse fine-tuning ({str(error).splitlines()[0]})",
+            f"this is no plain sparse fine-tuning ({reason})",
             file=file,
             remedy="load only files that hold tensors, numbers and lists; this one asks for more, or is damaged",
         ) from error
     _check_plain(content, file, "")
-    if not isinstance(content, dict) or set(content) != {"diffs", "abs"}:
-        raise InputError(
-            "expected the entries `diffs` and `abs`", file=file, remedy="name a file in the authors' format"
+    if (
+        not isinstance(content, Mapping)
+        or set(content) != {"diffs", "abs"}
+        or not all(
+            isinstance(part, Mapping) and all(isinstance(name, str) for name in part) for part in content.values()
         )
-    sparse: dict[str, SparseUpdate] = {}
+    ):
+        raise InputError(
+            "expected the entries `diffs` and `abs`, each with encodings by parameter name",
+            file=file,
+            remedy="name a file in the authors' format",
+        )
+    sparse = {name: _decode(encoding, file, name) for name, encoding in content["diffs"].items()}
     dense: dict[str, torch.Tensor] = {}
-    for name, encoding in content["diffs"].items():
-        if isinstance(encoding, torch.Tensor):  # a dense difference: every entry may change
-            sparse[name] = SparseUpdate(tuple(encoding.shape), torch.arange(encoding.numel()), encoding.flatten())
-        else:
-            sparse[name] = _decode(encoding, file, name)
     for name, encoding in content["abs"].items():
         if isinstance(encoding, torch.Tensor):
-            dense[name] = encoding
+            dense[name] = encoding.detach()
             continue
         update = _decode(encoding, file, name)
-        values = torch.zeros(torch.Size(update.shape).numel(), dtype=update.values.dtype)
+        values = torch.zeros(math.prod(update.shape), dtype=update.values.dtype)
         values[update.indices] = update.values
         dense[name] = values.view(update.shape)
     return SparseDelta(sparse, dense, {"source_format": "legacy"})
 
 
 def _decode(encoding: Any, file: Path, name: str) -> SparseUpdate:
-    """Turn {"size", "index_steps", "values"} into flat row-major positions, ascending."""
-    if not isinstance(encoding, Mapping) or set(encoding) != {"size", "index_steps", "values"}:
-        raise InputError(
-            "expected `size`, `index_steps` and `values`", file=file, field=name, remedy="publish the file again"
-        )
-    size = tuple(int(extent) for extent in encoding["size"])
-    positions = np.cumsum(np.asarray(encoding["index_steps"], dtype=np.int64))
-    values = torch.as_tensor(encoding["values"]).flatten()
-    if len(positions) != values.numel():
-        raise InputError(
-            f"{len(positions)} indices but {values.numel()} values",
-            file=file,
-            field=name,
-            remedy="publish the file again",
-        )
+    """Turn {"size", "index_steps", "values"} into flat row-major positions, ascending; or take a tensor whole.
+
+    Raises:
+        InputError: the encoding has other entries, or they do not describe ascending positions within the size.
+    """
     try:
-        coordinates = np.unravel_index(positions, size, order="F")
-        flat = np.ravel_multi_index(coordinates, size)
+        if isinstance(encoding, torch.Tensor):  # a dense difference: every entry may change
+            return SparseUpdate(tuple(encoding.shape), torch.arange(encoding.numel()), encoding.detach().flatten())
+        if not isinstance(encoding, Mapping) or set(encoding) != {"size", "index_steps", "values"}:
+            raise ValueError("expected `size`, `index_steps` and `values`")
+        size = tuple(_whole_numbers(encoding["size"]).tolist())
+        entries = math.prod(size)
+        if any(extent < 0 for extent in size) or entries > _MOST_ENTRIES:
+            raise ValueError(f"{size} is not the size of a parameter")
+        steps = _whole_numbers(encoding["index_steps"])
+        values = torch.as_tensor(encoding["values"]).detach()
+        if values.shape != (len(steps),):
+            raise ValueError(f"{len(steps)} indices but values of shape {tuple(values.shape)}")
+        if len(steps) and (steps[0] < 0 or (steps[1:] < 1).any() or (steps > entries).any()):
+            raise ValueError(f"the indices do not ascend within the {entries} entries of {size}")
+        flat = np.ravel_multi_index(np.unravel_index(np.cumsum(steps), size, order="F"), size)
         order = np.argsort(flat)
-        return SparseUpdate(size, torch.from_numpy(flat[order].astype(np.int64)), values[torch.from_numpy(order)])
-    except ValueError as error:
+        return SparseUpdate(size, torch.from_numpy(flat[order]), values[torch.from_numpy(order)])
+    except (TypeError, ValueError) as error:
         raise InputError(str(error), file=file, field=name, remedy="publish the file again") from error
+
+
+def _whole_numbers(values: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+    if not isinstance(values, (list, tuple)):
+        raise ValueError("`size` and `index_steps` must be lists")
+    numbers = np.asarray(values) if len(values) else np.zeros(0, np.int64)
+    if numbers.ndim != 1 or numbers.dtype.kind != "i":
+        raise ValueError("`size` and `index_steps` must be lists of whole numbers")
+    return numbers.astype(np.int64)
 
 
 def _check_plain(value: Any, file: Path, place: str) -> None:
     """Refuse everything but tensors, numbers, strings, and lists, tuples and dicts of them."""
-    if isinstance(value, (torch.Tensor, bool, int, float, str, np.integer, np.floating)):
+    if isinstance(value, _PLAIN):
         return
-    if isinstance(value, Mapping):
+    if isinstance(value, torch.Tensor):
+        stored = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if stored and value.numel() * value.element_size() <= value.untyped_storage().nbytes():
+            return
+        problem = "holds a tensor whose entries are not all stored in it"
+    elif isinstance(value, Mapping):
         for key, entry in value.items():
             _check_plain(key, file, place)
             _check_plain(entry, file, f"{place}/{key}")
+        return
     elif isinstance(value, (list, tuple)):
-        for entry in value:
-            _check_plain(entry, file, place)
+        if not all(issubclass(kind, _PLAIN) for kind in set(map(type, value))):  # millions of numbers, as a rule
+            for entry in value:
+                _check_plain(entry, file, place)
+        return
     else:
-        raise InputError(
-            f"holds an object of type {type(value).__name__}",
-            file=file,
-            field=place.strip("/") or None,
-            remedy="load only files that hold tensors, numbers and lists",
-        )
+        problem = f"holds an object of type {type(value).__name__}"
+    raise InputError(
+        problem,
+        file=file,
+        field=place.strip("/") or None,
+        remedy="load only files that hold tensors, numbers and lists",
+    )

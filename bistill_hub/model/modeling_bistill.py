@@ -8,17 +8,20 @@ nothing of the package it comes from.
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel
 from transformers.models.auto import modeling_auto
 from transformers.utils import cached_file
 from transformers.utils.hub import resolve_revision
 
 from .configuration_bistill import HEADS, BistillConfig
 from .sparse_delta import SparseDelta
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel  # importing it in earnest takes seconds
 
 BASE_FILE = "model.safetensors"
 """The phase-1 student, under the backbone's native parameter names."""

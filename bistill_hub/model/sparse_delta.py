@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import weakref
 from collections.abc import Iterable, Mapping
@@ -49,13 +50,20 @@ class SparseUpdate:
         """Refuse positions that are not ascending or leave the parameter.
 
         Raises:
-            ValueError: indices and values do not belong together, or the indices are unsorted, double or out of range.
+            ValueError: indices and values do not belong together or are of the wrong type, the shape is none, or the
+                indices are unsorted, double or out of range.
         """
+        if not all(isinstance(extent, int) and extent >= 0 for extent in self.shape):
+            raise ValueError(f"{self.shape} is no shape of a parameter")
+        if self.indices.dtype != torch.int64 or not self.values.is_floating_point():
+            raise ValueError(
+                f"indices ({self.indices.dtype}) must be int64, values ({self.values.dtype}) floating point"
+            )
         if self.indices.shape != self.values.shape or self.indices.dim() != 1:
             raise ValueError(
                 f"indices {tuple(self.indices.shape)} and values {tuple(self.values.shape)} must be vectors of one size"
             )
-        size = torch.Size(self.shape).numel()
+        size = math.prod(self.shape)
         if self.indices.numel() and (
             bool((self.indices[1:] <= self.indices[:-1]).any())
             or int(self.indices[0]) < 0
@@ -128,6 +136,8 @@ class SparseDelta:
             old, new = old.detach().flatten().cpu(), new.detach().flatten().cpu()
             changed = old != new
             if mask is not None:
+                if name in mask and mask[name].shape != after[name].shape:
+                    raise ValueError(f"{name}: the mask's shape {tuple(mask[name].shape)} is not the parameter's")
                 allowed = mask[name].flatten().cpu().bool() if name in mask else torch.zeros_like(changed)
                 if bool((changed & ~allowed).any()):
                     raise ValueError(f"{name} changed at entries that the mask does not allow")
@@ -150,7 +160,7 @@ class SparseDelta:
     def density(self) -> float:
         """Changed entries as a share of those that were free to change (of the updated parameters, if not known)."""
         eligible = self.metadata.get("eligible_parameters") or sum(
-            torch.Size(update.shape).numel() for update in self.sparse.values()
+            math.prod(update.shape) for update in self.sparse.values()
         )
         return self.entries / eligible if eligible else 0.0
 
@@ -167,13 +177,14 @@ class SparseDelta:
             The same model.
 
         Raises:
-            ValueError: a parameter is missing or of another shape, or this delta is on the model already. The model is
-                unchanged then.
+            ValueError: a parameter is missing, of another shape or not contiguous in memory, two names of the delta
+                mean the same one, or this delta is on the model already. The model is unchanged then.
         """
         if model in self._replaced:
             raise ValueError("this delta is on the model already; revert it first")
         parameters = _parameters(model)
-        targets: dict[str, tuple[str, Tensor]] = {}
+        targets: dict[str, Tensor] = {}
+        taken: dict[str, str] = {}
         for name, shape in self._shapes().items():
             target = _match(name, parameters)
             if target is None:
@@ -182,10 +193,14 @@ class SparseDelta:
                 continue
             if tuple(parameters[target].shape) != shape:
                 raise ValueError(f"{name}: the model's shape is {tuple(parameters[target].shape)}, the delta's {shape}")
-            targets[name] = target, parameters[target]
+            if name not in self.dense:
+                _flat(parameters[target], name)  # raises where it cannot be had, before anything is changed
+            if (other := taken.setdefault(target, name)) != name:
+                raise ValueError(f"{other} and {name} are one parameter of the model, {target}")
+            targets[name] = parameters[target]
         replaced: dict[str, Tensor] = {}
         with torch.no_grad():
-            for name, (_, parameter) in targets.items():
+            for name, parameter in targets.items():
                 if name in self.dense:
                     replaced[name] = parameter.detach().clone()
                     parameter.copy_(self.dense[name])
@@ -217,12 +232,14 @@ class SparseDelta:
             raise ValueError("another delta was applied on top of this one; revert that first")
         parameters = _parameters(model)
         with torch.no_grad():
-            for name, old in self._replaced.pop(model).items():
+            for name, old in self._replaced[model].items():
                 parameter = parameters[_match(name, parameters) or name]
                 if name in self.dense:
                     parameter.copy_(old)
                 else:
-                    _flat(parameter, name)[self.sparse[name].indices.to(parameter.device)] = old
+                    flat = _flat(parameter, name)
+                    flat[self.sparse[name].indices.to(flat.device)] = old.to(flat.device, flat.dtype)
+        del self._replaced[model]
         _APPLIED[model].pop()
         return model
 
@@ -239,12 +256,13 @@ class SparseDelta:
             ValueError: a parameter is missing or of another shape.
         """
         result = dict(state)
+        for name, shape in self._shapes().items():
+            there = tuple(state[name].shape) if name in state else "not there"
+            if there != shape and (name in state or name not in self.dense):
+                raise ValueError(f"{name}: the base's parameter is {there}, the delta's {shape}")
         for name, update in self.sparse.items():
-            if name not in state or tuple(state[name].shape) != update.shape:
-                there = tuple(state[name].shape) if name in state else "not there"
-                raise ValueError(f"{name}: the base's parameter is {there}, the delta's {update.shape}")
             changed = state[name].detach().to(torch.float32, copy=True).flatten()
-            changed[update.indices] += update.values.float()
+            changed[update.indices.to(changed.device)] += update.values.to(changed.device, torch.float32)
             result[name] = changed.view(update.shape)
         result.update(self.dense)
         return result
@@ -260,9 +278,9 @@ class SparseDelta:
         tensors: dict[str, Tensor] = {}
         for name, update in self.sparse.items():
             tensors[f"gaps/{name}"] = _to_gaps(update.indices)
-            tensors[f"values/{name}"] = update.values.contiguous()
+            tensors[f"values/{name}"] = _own_copy(update.values)
         for name, tensor in self.dense.items():
-            tensors[f"dense/{name}"] = tensor.detach().contiguous()
+            tensors[f"dense/{name}"] = _own_copy(tensor)
         description = {
             **self.metadata,
             "format_version": DELTA_FORMAT_VERSION,
@@ -293,14 +311,17 @@ class SparseDelta:
             with safe_open(where, "pt") as file:
                 description = json.loads((file.metadata() or {})[_METADATA_KEY])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            version = description["format_version"]
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{where}: not a sparse delta of bistill-hub ({error})") from error
-        version = description.pop("format_version", None)
         if version != DELTA_FORMAT_VERSION:
             raise ValueError(
                 f"{where}: format_version = {version}: this code reads {DELTA_FORMAT_VERSION}. Upgrade bistill-hub."
             )
-        shapes = description.pop("shapes")
+        metadata = {key: value for key, value in description.items() if key not in ("format_version", "shapes")}
+        shapes = description.get("shapes")
+        if not isinstance(shapes, dict):
+            raise ValueError(f"{where}: damaged: its description has no shapes")
         expected = {f"{part}/{name}" for name in shapes for part in ("gaps", "values")}
         dense = {name.removeprefix("dense/"): tensor for name, tensor in tensors.items() if name.startswith("dense/")}
         if set(tensors) != expected | {f"dense/{name}" for name in dense}:
@@ -310,9 +331,9 @@ class SparseDelta:
                 name: SparseUpdate(tuple(shape), _from_gaps(tensors[f"gaps/{name}"]), tensors[f"values/{name}"])
                 for name, shape in shapes.items()
             }
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-        return cls(sparse, dense, description)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}: damaged: {error}") from error
+        return cls(sparse, dense, metadata)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: update.shape for name, update in self.sparse.items()} | {
@@ -364,7 +385,13 @@ def _match(name: str, names: Mapping[str, Tensor]) -> str | None:
         return name
     if (stripped := name.partition(".")[2]) in names:
         return stripped
-    return next((other for other in names if other.partition(".")[2] == name), None)
+    with_prefix = [other for other in names if other.partition(".")[2] == name]
+    return with_prefix[0] if len(with_prefix) == 1 else None
+
+
+def _own_copy(tensor: Tensor) -> Tensor:
+    """Copy a tensor, because safetensors refuses to write two that share memory."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _flat(parameter: Tensor, name: str) -> Tensor:

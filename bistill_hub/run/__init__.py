@@ -1,1 +1,1 @@
-
+"""A run: the stages of a recipe in order, each leaving a folder with a manifest."""

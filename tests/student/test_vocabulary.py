@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, processors
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from bistill_hub.errors import InputError
@@ -299,16 +299,12 @@ def test_over_random_vocabularies_text_of_kept_pieces_is_split_as_before(request
 
 
 def test_dropping_the_lowest_unigram_piece_changes_no_split():
-    # "b" is dropped. With <unk> at its own 0.0 the lowest score would rise from -30 to -12, so that an unknown
-    # character (the lowest minus 10) cost -22, and "a", <unk>, "c" (-24) would beat the kept piece "abc" (-25).
-    pieces = [("<unk>", 0.0), ("a", -1.0), ("b", -30.0), ("c", -1.0), ("abc", -25.0), ("d", -12.0)]
-    backend = Tokenizer(models.Unigram(pieces, unk_id=0))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    teacher = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
-    token_map = torch.tensor([0, 1, 3, 4])
-    assert teacher.tokenize("abc") == ["abc"]
-    trimmed = trim_tokenizer(teacher, token_map)
-    assert trimmed.tokenize("abc") == ["abc"]
+    # "b" is dropped. With <unk> left at 0 the lowest score would rise from -30 to -12 and an unknown character would
+    # cost 22 (the lowest minus 10), so that "a", unknown, "cdef" (-23) would beat the kept pieces "abc", "def" (-24).
+    pieces = [("<unk>", 0.0), ("a", -0.5), ("b", -30.0), ("abc", -12.0), ("cdef", -0.5), ("def", -12.0)]
+    teacher = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram(pieces, unk_id=0)), unk_token="<unk>")
+    trimmed = trim_tokenizer(teacher, torch.tensor([0, 1, 3, 4, 5]))
+    assert trimmed.tokenize("abcdef") == teacher.tokenize("abcdef") == ["abc", "def"]
 
 
 def test_unigram_scores_are_the_teachers_to_the_last_bit():

@@ -1,0 +1,259 @@
+"""Runs a model over labelled data and scores it; the same code for teacher, student and baselines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..batches import MODEL_INPUTS, PaddingCollator
+from ..errors import InputError
+from ..model.sparse_delta import state_sha256
+from ..sources import LabelledSource, file_sha256
+from ..tasks import get_task
+from ..tasks.task import Task, source_file
+from .bootstrap import bootstrap_scores, interval
+from .results import Result
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PADDED_TOKENS_AT_A_TIME = 8192
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Labelled data that a model is scored on.
+
+    Attributes:
+        language: Code of its language.
+        role: "source" or "target".
+        source: Where it comes from.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    language: str
+    role: str
+    source: LabelledSource
+
+
+def predict(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    dataset: Dataset,
+    labels: tuple[str, ...],
+    *,
+    max_length: int = 256,
+    progress: bool = False,
+    description: str | None = None,
+) -> list[Any]:
+    """Predict a task's examples.
+
+    Features are batched by length, longest first, so that little is padded and memory peaks at once.
+
+    Args:
+        model: A model with the task's head, on any device.
+        tokenizer: Its tokenizer.
+        task: The task.
+        dataset: What `task.read` returned.
+        labels: The head's label names.
+        max_length: Sub-words that a feature may have.
+        progress: Show a progress bar.
+        description: What the bar is labelled with.
+
+    Returns:
+        One prediction an example, as the task's `decode` makes them.
+    """
+    from tqdm.auto import tqdm
+
+    features = task.encode(dataset, tokenizer, labels, max_length)
+    columns = [name for name in MODEL_INPUTS if name in features.column_names]
+    inputs = features.select_columns(columns)
+    lengths = np.array([len(ids) for ids in inputs["input_ids"]])
+    order = np.argsort(-lengths, kind="stable")
+    collate = PaddingCollator(model.config.pad_token_id or 0)
+    logits: list[Any] = [None] * len(inputs)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), tqdm(total=len(inputs), desc=description, disable=not progress, unit="inputs") as bar:
+        start = 0
+        while start < len(order):
+            count = max(1, PADDED_TOKENS_AT_A_TIME // max(int(lengths[order[start]]), 1))
+            rows = order[start : start + count]
+            batch = collate([inputs[int(row)] for row in rows])
+            outputs = model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+            if "start_logits" in outputs:
+                found = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
+            else:
+                found = outputs.logits
+            for row, array in zip(rows, found.float().cpu().numpy(), strict=True):
+                logits[row] = array[: lengths[row]] if array.ndim == 2 else array
+            start += len(rows)
+            bar.update(len(rows))
+    model.train(was_training)
+    return task.decode(features, logits, dataset, labels)
+
+
+def evaluate_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    test: TestSet,
+    labels: tuple[str, ...],
+    *,
+    name: str,
+    training: Dataset | None = None,
+    max_length: int = 256,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[Result, list[Any]]:
+    """Score a model on a test set.
+
+    Args:
+        model: A model with the task's head.
+        tokenizer: Its tokenizer.
+        task: The task.
+        test: The test set.
+        labels: The head's label names.
+        name: What the result calls the model.
+        training: The training set, for trivial baselines that are fitted on it.
+        max_length: Sub-words that a model input may have.
+        seed: Seed of the training run behind the model, recorded with the score.
+        progress: Show a progress bar.
+
+    Returns:
+        The record, and one prediction an example.
+
+    Raises:
+        InputError: the test set cannot be read or holds labels that the model does not know.
+    """
+    dataset = task.read(test.source)
+    task.check_labels(dataset, labels, source_file(test.source))
+    predictions = predict(
+        model,
+        tokenizer,
+        task,
+        dataset,
+        labels,
+        max_length=max_length,
+        progress=progress,
+        description=f"{name} on {test.language}",
+    )
+    statistics = task.statistics(dataset, predictions)
+    low, high = interval(bootstrap_scores(statistics, task.main_score))
+    trivial = task.statistics(dataset, task.trivial(dataset, labels, training))
+    scores = task.score(dataset, predictions)
+    source = test.source
+    result = Result(
+        task=task.name,
+        task_version=task.version,
+        model=name,
+        weights_sha256=state_sha256(model.state_dict()),
+        language=test.language,
+        role=test.role,
+        dataset=source.dataset or source.name,
+        dataset_config=source.config,
+        split=source.split,
+        revision=f"sha256:{file_sha256(source.file)}" if source.path is not None else source.revision,
+        n=len(dataset),
+        metric=task.main_metric,
+        score=scores[task.main_metric],
+        low=low,
+        high=high,
+        trivial=float(task.main_score(trivial.sum(axis=0))),
+        scores=scores,
+        seed=seed,
+    )
+    return result, predictions
+
+
+def evaluate_pair(
+    pair: str | os.PathLike[str],
+    task: str,
+    tests: Mapping[str, LabelledSource],
+    *,
+    teacher: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    max_length: int = 256,
+    progress: bool = True,
+) -> list[Result]:
+    """Score a published or packaged pair on a task, zero-shot on the target language, and its teacher beside it.
+
+    Args:
+        pair: Hub id or folder of the pair.
+        task: Name of one of its tasks.
+        tests: Test set by language code, for the pair's source language, its target language or both.
+        teacher: Hub id or folder of a model tuned for the task, to be scored by the same code.
+        revision: Branch, tag or commit of the pair.
+        max_length: Sub-words that a model input may have.
+        progress: Show progress bars.
+
+    Returns:
+        Records of the student and then of the teacher, in the order of `tests`.
+
+    Raises:
+        InputError: the pair, the task or a test set cannot be had, or a language is not one of the pair's.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.models.auto import modeling_auto
+
+    from ..model import auto as _registered  # noqa: F401
+    from ..model.configuration_bistill import HEADS
+    from ..teacher import load_task_model, load_tokenizer
+
+    kind = get_task(task)
+    try:
+        config = AutoConfig.from_pretrained(pair, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(pair, revision=revision)
+        student = getattr(modeling_auto, HEADS[kind.head]).from_pretrained(pair, task=task, revision=revision)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the pair cannot be loaded ({str(error).splitlines()[0]})",
+            field="pair",
+            value=str(pair),
+            remedy="name a folder that a run packaged, or a published pair's Hub id",
+        ) from error
+    roles = {config.source_language: "source", config.target_language: "target"}
+    sets = []
+    for language, source in tests.items():
+        if language not in roles:
+            raise InputError(
+                "not a language of the pair", field="tests", value=language, remedy=f"use one of {sorted(roles)}"
+            )
+        source.check(f"tests.{language}")
+        sets.append(TestSet(language, roles[language], source))
+    models = [("student", student, tokenizer)]
+    if teacher is not None:
+        tuned = load_task_model(kind.head, os.fspath(teacher))
+        models.append(("teacher", tuned, load_tokenizer(os.fspath(teacher))))
+    results = []
+    for name, model, reader in models:
+        labels = labels_of(model)
+        for test in sets:
+            result, _ = evaluate_model(
+                model, reader, kind, test, labels, name=name, max_length=max_length, progress=progress
+            )
+            results.append(result)
+    return results
+
+
+def labels_of(model: PreTrainedModel) -> tuple[str, ...]:
+    """Label names of a model's head, in order."""
+    return tuple(model.config.id2label[index] for index in range(len(model.config.id2label)))
+
+
+def write_predictions(file: Path, predictions: list[Any]) -> None:
+    """Write predictions one a line as JSON, so that a score can be recomputed without a model."""
+    import json
+
+    with file.open("w", encoding="utf-8") as lines:
+        for prediction in predictions:
+            lines.write(json.dumps(prediction, ensure_ascii=False) + "\n")

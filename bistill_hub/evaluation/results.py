@@ -1,0 +1,98 @@
+"""Records of scores, as they stand in `results.json`: plain values, enough to tell what was measured on what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model's score on one test set.
+
+    Attributes:
+        task: Name of the task.
+        task_version: Version of its scoring.
+        model: "student", "teacher", or the name of a baseline.
+        weights_sha256: Hash of the weights that were scored, task head and delta included.
+        language: Code of the test set's language.
+        role: "source" or "target".
+        dataset: The test set's name: Hub id or file name.
+        dataset_config: Its configuration on the Hub.
+        split: Its split on the Hub.
+        revision: Its revision on the Hub, or "sha256:" and the file's hash.
+        n: Examples scored.
+        metric: Name of the main metric.
+        score: The main metric, a fraction.
+        low: Lower end of its 95 % bootstrap interval over examples.
+        high: Upper end.
+        trivial: Score of the task's trivial baseline on the same examples.
+        scores: All metrics.
+        seed: Seed of the training run behind the model.
+    """
+
+    task: str
+    task_version: str
+    model: str
+    weights_sha256: str
+    language: str
+    role: str
+    dataset: str
+    dataset_config: str | None
+    split: str | None
+    revision: str | None
+    n: int
+    metric: str
+    score: float
+    low: float
+    high: float
+    trivial: float
+    scores: dict[str, float]
+    seed: int
+
+
+def retention(student: Result, teacher: Result) -> float | None:
+    """Share of what the teacher has above the trivial baseline that the student keeps.
+
+    Returns:
+        (student - trivial) / (teacher - trivial), or None where the lower end of the teacher's interval is not above
+        the trivial baseline, so that there is nothing to keep.
+    """
+    if teacher.low <= teacher.trivial:
+        return None
+    return (student.score - teacher.trivial) / (teacher.score - teacher.trivial)
+
+
+def write_results(file: Path, results: Iterable[Result], versions: dict[str, str]) -> None:
+    """Write `results.json`: equal results give equal bytes.
+
+    Args:
+        file: The file to write.
+        results: In the order that tables show them.
+        versions: Version by library.
+    """
+    content = {
+        "results_version": RESULTS_VERSION,
+        "versions": versions,
+        "results": [asdict(result) for result in results],
+    }
+    file.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_results(file: Path) -> list[Result]:
+    """Read what `write_results` wrote.
+
+    Raises:
+        ValueError: the file has another version.
+    """
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if content.get("results_version") != RESULTS_VERSION:
+        raise ValueError(
+            f"{file}: results_version = {content.get('results_version')}: this code reads {RESULTS_VERSION}"
+        )
+    return [Result(**result) for result in content["results"]]

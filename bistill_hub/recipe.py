@@ -1,0 +1,330 @@
+"""The typed description of a pair: what is distilled from what, on which text, for which tasks, and how.
+
+A `Recipe` is immutable, complete and free of side effects: making one reads no file and no network. Its values are
+checked when it is made; what it points to is checked by `bistill_hub.run` before anything expensive starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from importlib import util
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import InputError
+from .resources import resource_dir
+from .sources import FrozenMap, LabelledSource, TextSource
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Baseline = Literal["trimmed_teacher", "no_phase_1", "random_teacher"]
+"""Further models that a run can score beside teacher and student: the task teacher with the student's vocabulary, the
+student without phase 1, the teacher's architecture with random weights."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Language(_Settings):
+    """One side of the pair."""
+
+    code: str = Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="language code, such as 'sw'")
+    name: str = Field(min_length=1, description="the language's English name")
+    text: TextSource = Field(description="its unlabelled text")
+
+
+class Teacher(_Settings):
+    """The multilingual encoder that the student is cut out of."""
+
+    model: str = Field(min_length=1, description="Hub id, or a folder")
+    revision: str | None = Field(None, description="branch, tag or commit on the Hub")
+    language_deltas: FrozenMap = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="language code to its language SFT: a delta file, or a folder or Hub id of the authors' format",
+    )
+
+
+class StudentSettings(_Settings):
+    """Phase 0: how the student is cut."""
+
+    layer_reduction_factor: int = Field(2, ge=1, description="teacher layers for each student layer (LRF)")
+    layer_map: tuple[int, ...] | None = Field(None, description="teacher layers to keep, from 0, instead of the factor")
+    min_token_probability: float = Field(1e-6, ge=0, le=1, description="relative frequency from which a token stays")
+    keep_language_modelling_head: bool = Field(True, description="trim and ship the teacher's head, where it has one")
+
+
+class BilingualSettings(_Settings):
+    """Phase 1: general distillation on text."""
+
+    steps: int = Field(200_000, ge=0, description="updates; 0 leaves phase 1 out")
+    batch_size: int = Field(8, gt=0, description="blocks per batch, all of one language")
+    accumulation: int = Field(1, gt=0, description="batches per update")
+    block_size: int = Field(256, gt=2, description="tokens per block")
+    learning_rate: float = Field(1e-4, gt=0, description="peak rate, decaying linearly to 0")
+    evaluation_every: int = Field(5_000, gt=0, description="updates between evaluations and checkpoints")
+    evaluation_share: float = Field(0.01, gt=0, lt=1, description="share of each corpus held out for evaluation")
+    attention_weight: float = Field(1.0, ge=0)
+    hidden_weight: float = Field(1.0, ge=0)
+    precision: Precision = "fp32"
+
+
+class TaskTeacher(_Settings):
+    """The teacher tuned for a task: fine-tuned here on the source language, or already tuned."""
+
+    model: str | None = Field(None, description="Hub id or folder of a tuned model; None fine-tunes the teacher")
+    revision: str | None = None
+    delta: str | None = Field(None, description="a task SFT to apply to the teacher instead of fine-tuning it")
+    epochs: float = Field(3.0, gt=0)
+    batch_size: int = Field(16, gt=0)
+    learning_rate: float = Field(3e-5, gt=0)
+    precision: Precision = "fp32"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TaskTeacher:
+        if self.model is not None and self.delta is not None:
+            raise ValueError("name a tuned `model` or a `delta` for the teacher, not both")
+        return self
+
+
+class SparseSettings(_Settings):
+    """Phase 2: task distillation under Lottery-Ticket Sparse Fine-Tuning."""
+
+    density: float = Field(0.08, gt=0, le=1, description="share of the encoder's entries that may change")
+    dense_epochs: float = Field(3.0, gt=0)
+    sparse_epochs: float = Field(10.0, gt=0)
+    batch_size: int = Field(8, gt=0)
+    accumulation: int = Field(1, gt=0)
+    learning_rate: float = Field(5e-5, gt=0)
+    temperature: float = Field(2.0, gt=0)
+    freeze_layer_norms: bool = True
+    precision: Precision = "fp32"
+
+
+class TaskRecipe(_Settings):
+    """A task: its labels in the source language, the tests in both, and how it is learnt."""
+
+    name: str = Field(min_length=1, description="a task of `bistill_hub.tasks`, such as 'ner'")
+    train: LabelledSource = Field(description="source-language training data")
+    validation: LabelledSource = Field(description="source-language development data; selects checkpoints")
+    test_source: LabelledSource = Field(description="source-language test data")
+    test_target: LabelledSource = Field(description="target-language test data; nothing is ever chosen by it")
+    max_length: int = Field(256, gt=4, description="sub-words a model input may have")
+    teacher: TaskTeacher = TaskTeacher()
+    distillation: SparseSettings = SparseSettings()
+
+    @property
+    def sources(self) -> dict[str, LabelledSource]:
+        """The four sources by field name."""
+        return {name: getattr(self, name) for name in ("train", "validation", "test_source", "test_target")}
+
+
+class Recipe(_Settings):
+    """A pair, from its teacher to its package.
+
+    Raises:
+        InputError: a value is missing, unknown or out of range (see `Recipe.make` for the message).
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the pair's name, such as 'bistill-en-sw'")
+    source: Language = Field(description="the language that has labels")
+    target: Language = Field(description="the language that is transferred to")
+    teacher: Teacher
+    license: str = Field(
+        min_length=1, description="licence of the published weights, a Hub identifier; never defaulted"
+    )
+    limits: str = Field(min_length=1, description="the contributor's own words on limits and biases, for the card")
+    student: StudentSettings = StudentSettings()
+    bilingual: BilingualSettings = BilingualSettings()
+    tasks: tuple[TaskRecipe, ...] = ()
+    baselines: tuple[Baseline, ...] = Field((), description="further models to score beside teacher and student")
+    seed: int = Field(0, ge=0)
+    unverified: tuple[str, ...] = Field((), description="facts in this recipe that nobody has checked yet")
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_once(cls, tasks: tuple[TaskRecipe, ...]) -> tuple[TaskRecipe, ...]:
+        names = [task.name for task in tasks]
+        if len(set(names)) != len(names):
+            raise ValueError("each task may be named once")
+        return tasks
+
+    @model_validator(mode="after")
+    def _two_languages(self) -> Recipe:
+        if self.source.code == self.target.code:
+            raise ValueError(f"source and target are both {self.source.code!r}: a pair is of two languages")
+        if unknown := set(self.teacher.language_deltas) - {self.source.code, self.target.code}:
+            raise ValueError(f"teacher.language_deltas names {sorted(unknown)}, which are not languages of the pair")
+        return self
+
+    @property
+    def languages(self) -> tuple[Language, Language]:
+        """Source and target."""
+        return self.source, self.target
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole description: 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def make(cls, fields: Mapping[str, Any], *, file: str | Path | None = None) -> Recipe:
+        """Make a recipe from plain values.
+
+        Args:
+            fields: The fields, nested as in the JSON form.
+            file: Where they come from, named in errors.
+
+        Raises:
+            InputError: a value is missing, unknown or out of range; names the first such field, its value and a remedy.
+        """
+        try:
+            return cls.model_validate(dict(fields))
+        except ValidationError as error:
+            raise _as_input_error(error, file, cls) from error
+
+    def replace(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return a recipe with some fields changed.
+
+        Args:
+            changes: Dotted path to new value, such as `{"teacher.model": "folder", "tasks.ner.train": "train.conll"}`;
+                tasks are addressed by name. A whole source may be given as a file name; setting a source's `path`
+                removes its Hub id, and the other way round.
+
+        Raises:
+            InputError: there is no such field, or its new value is not valid.
+        """
+        fields = self.model_dump()
+        for path, value in changes.items():
+            _set(fields, path, value)
+        return type(self).make(fields)
+
+
+def load_recipe(name_or_file: str | Path) -> Recipe:
+    """Load a recipe script.
+
+    Args:
+        name_or_file: A Python file that defines `RECIPE`, or the name of one in the project's `recipes` folder. The
+            file is executed, as any Python module that is imported.
+
+    Raises:
+        InputError: there is no such recipe, or the file does not define a `Recipe` named `RECIPE`.
+    """
+    file = Path(name_or_file)
+    shipped = resource_dir("recipes")
+    if not file.suffix and not file.exists():
+        file = shipped / f"{name_or_file}.py"
+    if not file.is_file():
+        known = sorted(recipe.stem for recipe in shipped.glob("[!_]*.py"))
+        raise InputError(
+            "there is no such recipe",
+            field="RECIPE",
+            value=str(name_or_file),
+            remedy=f"name a recipe file, or one of {', '.join(known)}",
+        )
+    spec = util.spec_from_file_location(f"bistill_recipe_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise InputError("this is not a Python file", field="RECIPE", value=str(file), remedy="name a .py file")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recipe = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise InputError(
+            "the file defines no Recipe under this name",
+            file=file,
+            field="RECIPE",
+            value=recipe,
+            remedy="define RECIPE = Recipe(...) at the top level of the file",
+        )
+    return recipe
+
+
+def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn `key=value` words into changes for `Recipe.replace`.
+
+    Args:
+        assignments: Each `dotted.path=value`; a value that is JSON is read as such, anything else is text.
+
+    Raises:
+        InputError: a word has no `=`.
+    """
+    changes: dict[str, Any] = {}
+    for word in assignments:
+        path, equals, text = word.partition("=")
+        if not equals or not path:
+            raise InputError("not an assignment", field="--set", value=word, remedy="write it as key=value")
+        try:
+            changes[path] = json.loads(text)
+        except json.JSONDecodeError:
+            changes[path] = text
+    return changes
+
+
+_PLACES = ("path", "dataset", "config", "split", "revision", "data_dir")
+
+
+def _set(fields: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    try:
+        place = reduce(_step, parents, fields)
+    except KeyError as error:
+        raise _no_such_field(path, error.args[0], error.args[1]) from None
+    if not isinstance(place, dict) or (last not in place and not _is_open_map(parents)):
+        raise _no_such_field(path, last, place)
+    if last in ("path", "dataset") and "dataset" in place:
+        place.update(dict.fromkeys(_PLACES))
+    place[last] = value
+
+
+def _step(place: Any, name: str) -> Any:
+    if isinstance(place, dict) and name in place:
+        place[name] = dict(place[name]) if isinstance(place[name], Mapping) else place[name]
+        return place[name]
+    if isinstance(place, (tuple, list)):
+        for entry in place:
+            if isinstance(entry, dict) and entry.get("name") == name:
+                return entry
+    raise KeyError(name, place)
+
+
+def _is_open_map(parents: Sequence[str]) -> bool:
+    """Whether the field that holds the last name is a mapping with names of the user's own."""
+    return bool(parents) and parents[-1] in ("label_map", "columns", "language_deltas")
+
+
+def _no_such_field(path: str, name: str, place: Any) -> InputError:
+    if isinstance(place, dict):
+        there = sorted(place)
+    else:
+        there = [entry["name"] for entry in place] if isinstance(place, (tuple, list)) else []
+    return InputError(
+        f"the recipe has no field {name!r} there",
+        field="--set",
+        value=path,
+        remedy=f"choose one of {', '.join(there)}" if there else "shorten the path: this value has no fields",
+    )
+
+
+def _as_input_error(error: ValidationError, file: str | Path | None, recipe: type[Recipe]) -> InputError:
+    """Say the first of a validation's complaints as file, field, value and remedy."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or None
+    message = str(first["msg"]).removeprefix("Value error, ")
+    remedies = {
+        "missing": "give it a value",
+        "extra_forbidden": "remove it, or correct its name",
+    }
+    given = first.get("input")
+    value = {} if isinstance(given, (dict, BaseModel)) or first["type"] == "missing" else {"value": given}
+    return InputError(
+        message[:1].lower() + message[1:],
+        file=file or recipe.__name__,
+        field=field,
+        remedy=remedies.get(str(first["type"]), "correct the value"),
+        **value,
+    )

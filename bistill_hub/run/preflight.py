@@ -1,0 +1,136 @@
+"""Looks at everything that a run will need, before anything expensive starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import Dataset
+
+from ..errors import InputError
+from ..recipe import Recipe, TaskRecipe
+from ..student.layers import layer_map_for
+from ..tasks import get_task
+from ..tasks.task import Task, source_file
+from ..teacher import LEGACY_PREFIX, load_config, load_tokenizer
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's labelled data, read and checked.
+
+    Attributes:
+        recipe: What the recipe says of the task.
+        task: The task.
+        labels: The head's label names.
+        train: Source-language training data.
+        validation: Source-language development data.
+    """
+
+    recipe: TaskRecipe
+    task: Task
+    labels: tuple[str, ...]
+    train: Dataset
+    validation: Dataset
+
+
+def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
+    """Check a recipe against the world.
+
+    Args:
+        recipe: The recipe.
+        output_dir: Where the run will write.
+
+    Returns:
+        The tasks' data.
+
+    Raises:
+        InputError: the output cannot be written; the teacher cannot be loaded, is of an unsupported architecture, or
+            does not have the layers that are asked for; a corpus is missing or empty; labelled data are missing,
+            malformed or hold labels that training lacks; there is no such task.
+    """
+    check_writable(output_dir)
+    texts = {"source.text": recipe.source.text, "target.text": recipe.target.text}
+    for field, text in texts.items():
+        text.check(field)
+    tasks = [(settings, get_task(settings.name)) for settings in recipe.tasks]
+    for settings, _ in tasks:
+        for name, source in settings.sources.items():
+            source.check(f"tasks.{settings.name}.{name}")
+        _check_file(settings.teacher.delta, f"tasks.{settings.name}.teacher.delta")
+    for code, delta in recipe.teacher.language_deltas.items():
+        _check_file(delta, f"teacher.language_deltas.{code}")
+    config = load_config(recipe.teacher.model, recipe.teacher.revision)
+    layer_map_for(config.num_hidden_layers, recipe.student.layer_reduction_factor, recipe.student.layer_map)
+    _check_length(recipe, config)
+    load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
+    for field, text in texts.items():
+        if next(text.lines(), None) is None:
+            raise InputError(
+                "there is no text",
+                file=text.name,
+                field=field,
+                remedy="name a source with at least one non-empty line",
+            )
+    return [_read(settings, task) for settings, task in tasks]
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse an output folder that cannot be written, by its nearest parent that exists.
+
+    Raises:
+        InputError: it is a file, or permission is missing.
+    """
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError("this is not a folder", field="output", value=str(place), remedy="name a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            "nothing can be written there", field="output", value=str(place), remedy="choose a folder of your own"
+        )
+
+
+def _check_file(name: str | None, field: str) -> None:
+    """Refuse a local file or folder that is not there; Hub ids are left to the Hub."""
+    if name is None:
+        return
+    place = Path(name.removeprefix(LEGACY_PREFIX))
+    local = name.startswith(("/", ".", "~")) or place.suffix in (".safetensors", ".bin")
+    if local and not place.exists():
+        raise InputError("there is no such file", field=field, value=name, remedy="correct the path")
+
+
+def _check_length(recipe: Recipe, config: object) -> None:
+    """Refuse inputs that are longer than the teacher's positions."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return
+    # XLM-R counts its positions from the padding token's id on, so two of them are never used.
+    room = positions - (config.pad_token_id + 1 if getattr(config, "model_type", "") == "xlm-roberta" else 0)  # type: ignore[attr-defined]
+    lengths = {"bilingual.block_size": recipe.bilingual.block_size} | {
+        f"tasks.{task.name}.max_length": task.max_length for task in recipe.tasks
+    }
+    for field, length in lengths.items():
+        if length > room:
+            raise InputError(
+                f"the teacher reads at most {room} tokens",
+                field=field,
+                value=length,
+                remedy=f"set it to {room} or less",
+            )
+
+
+def _read(settings: TaskRecipe, task: Task) -> TaskData:
+    train = task.read(settings.train)
+    labels = task.labels(train)
+    validation = task.read(settings.validation)
+    for name, dataset in (
+        ("validation", validation),
+        ("test_source", task.read(settings.test_source)),
+        ("test_target", task.read(settings.test_target)),
+    ):
+        task.check_labels(dataset, labels, source_file(settings.sources[name]))
+    return TaskData(settings, task, labels, train, validation)

@@ -1,0 +1,245 @@
+"""The last two stages: score every model of the run by the same code, and package the pair with its scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoTokenizer
+from transformers.models.auto import modeling_auto
+
+from ..cards.card import render_card
+from ..cards.facts import CardFacts, ModelFacts
+from ..evaluation.evaluate import TestSet, evaluate_model, labels_of, write_predictions
+from ..evaluation.results import Result, read_results, write_results
+from ..hub.repository import PairModel, package_pair, write_model
+from ..model.configuration_bistill import HEADS
+from ..model.modeling_bistill import BASE_FILE
+from ..model.sparse_delta import SparseDelta
+from ..recipe import Recipe
+from ..sources import LabelledSource, file_sha256
+from ..student.build import trim_vocabulary
+from ..teacher import load_task_model, load_tokenizer
+from .manifest import StageRecord, versions
+from .preflight import TaskData
+from .stages import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE
+
+PAIR_FOLDER = "pair"
+"""In the evaluation's folder: the pair as it will be packaged, without card and results."""
+
+
+@dataclass(frozen=True)
+class TaskFolders:
+    """Where a task's stages left their output.
+
+    Attributes:
+        teacher: The task teacher.
+        delta: Phase 2.
+        no_phase_1: Phase 2 on the student that phase 1 has not taught; None where this baseline is not asked for.
+        random_teacher: The teacher's architecture from random weights; None where this baseline is not asked for.
+    """
+
+    teacher: Path
+    delta: Path
+    no_phase_1: Path | None = None
+    random_teacher: Path | None = None
+
+
+def evaluate_run(
+    recipe: Recipe,
+    folder: Path,
+    data: Sequence[TaskData],
+    student: Path,
+    uncut: Path,
+    tasks: Mapping[str, TaskFolders],
+    *,
+    progress: bool,
+) -> dict[str, Any]:
+    """Score student, teacher and baselines on the source and the target language.
+
+    The student is laid out as it will be packaged and loaded back from there before it is scored.
+
+    Args:
+        recipe: The recipe.
+        folder: The stage's folder.
+        data: The tasks' data.
+        student: Folder of the phase-1 student.
+        uncut: Folder of the student before phase 1.
+        tasks: Folders of each task's stages.
+        progress: Show progress bars.
+    """
+    _lay_out(recipe, folder / PAIR_FOLDER, student, {name: folders.delta for name, folders in tasks.items()})
+    for task in data:
+        name = task.task.name
+        folders = tasks[name]
+        if folders.no_phase_1 is not None:
+            _lay_out(recipe, folder / "no_phase_1" / name, uncut, {name: folders.no_phase_1})
+        results: list[Result] = []
+        place = folder / "tasks" / name
+        place.mkdir(parents=True)
+        for role, language, source in (
+            ("source", recipe.source, task.recipe.test_source),
+            ("target", recipe.target, task.recipe.test_target),
+        ):
+            for model_name in ("teacher", "student", *recipe.baselines):
+                model, tokenizer = _load(model_name, task, folder, folders, student)
+                result, predictions = evaluate_model(
+                    model,
+                    tokenizer,
+                    task.task,
+                    TestSet(language.code, role, source),
+                    labels_of(model) if task.labels else (),
+                    name=model_name,
+                    training=task.train,
+                    max_length=task.recipe.max_length,
+                    seed=recipe.seed,
+                    progress=progress,
+                )
+                results.append(result)
+                write_predictions(place / f"{model_name}.{language.code}.jsonl", predictions)
+        write_results(place / "results.json", results, versions())
+    return {}
+
+
+def package_run(
+    recipe: Recipe, folder: Path, evaluation: Path, student: StageRecord, stages: Sequence[StageRecord], command: str
+) -> dict[str, Any]:
+    """Package the pair that was scored, with card, recipe and results.
+
+    Args:
+        recipe: The recipe.
+        folder: The stage's folder; the repository is `repository` in it.
+        evaluation: Folder of the evaluation.
+        student: Record of the stage that cut the student.
+        stages: Records of all earlier stages, for the card.
+        command: The command that reproduces the run, for the card.
+    """
+    pair = evaluation / PAIR_FOLDER
+    config = AutoConfig.from_pretrained(pair)
+    files = {task.name: evaluation / "tasks" / task.name / "results.json" for task in recipe.tasks}
+    results = tuple(result for file in files.values() for result in read_results(file))
+    densities = {task: SparseDelta.load(pair / "tasks" / task / DELTA_FILE).density for task in (config.tasks or {})}
+    facts = CardFacts(
+        name=recipe.name,
+        source=(recipe.source.code, recipe.source.name),
+        target=(recipe.target.code, recipe.target.name),
+        license=recipe.license,
+        teacher=config.teacher,
+        teacher_revision=config.teacher_revision,
+        teacher_size=ModelFacts(**student.facts["teacher"]),
+        student_size=ModelFacts(**student.facts["student"]),
+        layer_map=tuple(config.layer_map),
+        language_modelling_head=config.language_modelling_head,
+        tasks={name: {**task, "density": densities[name]} for name, task in config.tasks.items()},
+        results=results,
+        vocabulary=student.facts["vocabulary"],
+        training={"stages": [_training_row(stage) for stage in stages]},
+        corpora=student.facts["corpora"],
+        datasets=_hub_datasets(recipe),
+        versions=versions(),
+        recipe_sha256=recipe.sha256,
+        seed=recipe.seed,
+        command=command,
+        limits=recipe.limits,
+    )
+    package_pair(
+        pair,
+        folder / "repository",
+        card=render_card(facts),
+        recipe={**portable(recipe), "sha256": recipe.sha256, "versions": versions()},
+        results=files,
+    )
+    return {}
+
+
+def portable(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as it is published: local files by name and hash, never by where they lie on this machine."""
+    fields: dict[str, Any] = recipe.model_dump(mode="json")
+    fields["teacher"]["model"] = public_name(recipe.teacher.model) or Path(recipe.teacher.model).name
+    for field, language in (("source", recipe.source), ("target", recipe.target)):
+        fields[field]["text"] |= _portable_source(language.text)
+    for task, written in zip(recipe.tasks, fields["tasks"], strict=True):
+        for name, source in task.sources.items():
+            written[name] |= _portable_source(source)
+        for name in ("model", "delta"):
+            if written["teacher"][name] is not None:
+                written["teacher"][name] = public_name(written["teacher"][name]) or Path(written["teacher"][name]).name
+    fields["teacher"]["language_deltas"] = {
+        code: public_name(name) or Path(name).name for code, name in recipe.teacher.language_deltas.items()
+    }
+    return fields
+
+
+def public_name(model: str) -> str | None:
+    """A model's Hub id, or None if it is a folder or file here."""
+    place = Path(model).expanduser()
+    looks_local = place.exists() or place.is_absolute() or model.startswith((".", "~"))
+    return None if looks_local else model
+
+
+def _portable_source(source: Any) -> dict[str, Any]:
+    if source.path is None:
+        return {}
+    return {"path": source.name, "sha256": file_sha256(source.file)}
+
+
+def _lay_out(recipe: Recipe, folder: Path, student: Path, deltas: Mapping[str, Path]) -> None:
+    facts = json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))
+    teacher = public_name(recipe.teacher.model)
+    vocabulary = facts["vocabulary"]
+    write_model(
+        folder,
+        PairModel(
+            config=AutoConfig.from_pretrained(student),
+            source_language=recipe.source.code,
+            target_language=recipe.target.code,
+            layer_map=tuple(facts["layer_map"]),
+            vocabulary={
+                "teacher_size": vocabulary["tokens_before"],
+                "size": vocabulary["tokens_after"],
+                "min_token_probability": recipe.student.min_token_probability,
+            },
+            teacher=teacher,
+            teacher_revision=recipe.teacher.revision if teacher else None,
+        ),
+        load_file(student / BASE_FILE),
+        load_tokenizer(str(student)),
+        {name: SparseDelta.load(place / DELTA_FILE) for name, place in deltas.items()},
+    )
+
+
+def _load(name: str, task: TaskData, folder: Path, folders: TaskFolders, student: Path) -> tuple[Any, Any]:
+    """Load a model that is to be scored, and its tokenizer."""
+    head = task.task.head
+    if name == "teacher":
+        return load_task_model(head, str(folders.teacher)), load_tokenizer(str(folders.teacher))
+    if name == "random_teacher":
+        return load_task_model(head, str(folders.random_teacher)), load_tokenizer(str(folders.random_teacher))
+    if name == "trimmed_teacher":
+        token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
+        return trim_vocabulary(load_task_model(head, str(folders.teacher)), token_map), load_tokenizer(str(student))
+    place = folder / PAIR_FOLDER if name == "student" else folder / "no_phase_1" / task.task.name
+    auto = getattr(modeling_auto, HEADS[head])
+    return auto.from_pretrained(place, task=task.task.name), AutoTokenizer.from_pretrained(place)
+
+
+def _training_row(stage: StageRecord) -> dict[str, Any]:
+    settings = stage.facts.get("settings") or {}
+    loss = stage.facts.get("loss")
+    return {
+        "name": stage.name,
+        "settings": ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None),
+        "loss": "" if loss is None else f"{loss:.4g}",
+        "seconds": stage.seconds,
+    }
+
+
+def _hub_datasets(recipe: Recipe) -> tuple[str, ...]:
+    sources: list[LabelledSource | Any] = [recipe.source.text, recipe.target.text]
+    for task in recipe.tasks:
+        sources += task.sources.values()
+    return tuple(sorted({source.dataset for source in sources if source.dataset}))

@@ -1,0 +1,384 @@
+"""The stages of a run, one function each: a folder to fill and what came before in, facts for the record out.
+
+Every stage reads the folders of earlier stages from disk and leaves ordinary checkpoints behind, so that any of them
+can be looked at, repeated or skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, TrainingArguments, set_seed
+from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+
+from ..corpora import BilingualBlocks, write_blocks
+from ..distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
+from ..distillation.fine_tuning import TaskFineTuningTrainer
+from ..distillation.language_teacher import LanguageTeacher
+from ..distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
+from ..model.modeling_bistill import BASE_FILE
+from ..recipe import Precision, Recipe
+from ..student.backbones import backbone_for
+from ..student.build import cut_config, cut_model, trim_vocabulary
+from ..student.deltas import trim_delta
+from ..student.layers import layer_map_for
+from ..student.token_counts import count_tokens
+from ..student.vocabulary import select_tokens, trim_tokenizer
+from ..student.vocabulary_report import vocabulary_report
+from ..teacher import load_delta, load_encoder, load_language_model, load_task_model, load_tokenizer
+from .manifest import WORK_FOLDER
+from .preflight import TaskData
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+STUDENT_FILE = "student.json"
+TOKEN_MAP_FILE = "token_map.safetensors"
+DELTA_FILE = "delta.safetensors"
+REPORTED_LINES = 10_000
+"""Lines of each corpus that the vocabulary report is measured on."""
+
+
+def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, Any]:
+    """Phase 0: count tokens, trim vocabulary and tokenizer, keep every n-th layer.
+
+    Leaves a native checkpoint (encoder with pooler, and the language-modelling head where it is kept), tokenizer,
+    `token_map.safetensors` and `student.json`.
+    """
+    teacher = load_encoder(recipe.teacher.model, recipe.teacher.revision)
+    tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
+    layers = layer_map_for(
+        teacher.config.num_hidden_layers, recipe.student.layer_reduction_factor, recipe.student.layer_map
+    )
+    counts = {
+        language.code: count_tokens(tokenizer, language.text, language=language.code, progress=progress)
+        for language in recipe.languages
+    }
+    token_map = select_tokens(tokenizer, counts, recipe.student.min_token_probability)
+    student_tokenizer = trim_tokenizer(tokenizer, token_map)
+    report = vocabulary_report(
+        tokenizer,
+        student_tokenizer,
+        token_map,
+        counts,
+        {language.code: list(islice(language.text.lines(), REPORTED_LINES)) for language in recipe.languages},
+    )
+    state = prefixed(cut_model(teacher, token_map, layers, dropout=0.0))
+    language_model = None
+    if recipe.student.keep_language_modelling_head:
+        language_model = load_language_model(recipe.teacher.model, recipe.teacher.revision)
+    if language_model is not None:
+        head = cut_model(language_model, token_map, layers, dropout=0.0)
+        tied = set(head.all_tied_weights_keys)
+        state |= {name: t for name, t in head.state_dict().items() if name not in state and name not in tied}
+    config = cut_config(teacher.config, token_map, layers, dropout=0.0)
+    config.architectures = [type(language_model or teacher).__name__]
+    write_student(folder, state, config, student_tokenizer)
+    save_file({"token_map": token_map}, folder / TOKEN_MAP_FILE)
+    facts = {
+        "layer_map": list(layers),
+        "vocabulary": report.to_dict(),
+        "corpora": {
+            language.code: {
+                "name": language.text.name,
+                "lines": counts[language.code].lines,
+                "tokens": counts[language.code].total,
+            }
+            for language in recipe.languages
+        },
+        "teacher": size_of(teacher),
+        "student": size_of(cut_model(teacher, token_map, layers)),
+        "language_modelling_head": language_model is not None,
+    }
+    (folder / STUDENT_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return facts
+
+
+def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress: bool) -> dict[str, Any]:
+    """Phase 1. Leaves the student's folder again, with what the encoder has learnt."""
+    settings = recipe.bilingual
+    state = load_file(student / BASE_FILE)
+    facts = json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))
+    tokenizer = load_tokenizer(str(student))
+    curve: list[dict[str, float]] = []
+    if settings.steps:
+        set_seed(recipe.seed)
+        token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
+        encoder = load_encoder(str(student))
+        full = load_encoder(recipe.teacher.model, recipe.teacher.revision)
+        backbone = backbone_for(full.config)
+        teacher = LanguageTeacher(
+            trim_vocabulary(full, token_map),
+            {
+                language: trim_delta(load_delta(name), backbone, token_map)
+                for language, name in recipe.teacher.language_deltas.items()
+            },
+            [language.code for language in recipe.languages],
+        )
+        work = folder / WORK_FOLDER
+        blocks = BilingualBlocks(
+            {
+                language.code: write_blocks(
+                    language.text, tokenizer, work / f"blocks_{language.code}", block_size=settings.block_size
+                )
+                for language in recipe.languages
+            }
+        )
+        train, held_out = blocks.split(settings.evaluation_share)
+        every = min(settings.evaluation_every, settings.steps)
+        args = BilingualDistillationArguments(
+            output_dir=str(work),
+            max_steps=settings.steps,
+            per_device_train_batch_size=settings.batch_size,
+            per_device_eval_batch_size=settings.batch_size,
+            gradient_accumulation_steps=settings.accumulation,
+            learning_rate=settings.learning_rate,
+            attention_weight=settings.attention_weight,
+            hidden_weight=settings.hidden_weight,
+            layer_map=facts["layer_map"],
+            eval_strategy="steps",
+            save_strategy="steps",
+            eval_steps=every,
+            save_steps=every,
+            load_best_model_at_end=True,
+            metric_for_best_model="loss",
+            greater_is_better=False,
+            **_common(recipe, settings.precision, settings.steps, progress),
+        )
+        trainer = BilingualDistillationTrainer(
+            encoder, args, teacher=teacher, train_dataset=train, eval_dataset=held_out
+        )
+        trainer.train(resume_from_checkpoint=_last(work))
+        state |= prefixed(encoder)
+        curve = _curve(trainer.state.log_history)
+    config = AutoConfig.from_pretrained(student)
+    write_student(folder, state, config, tokenizer)
+    for name in (STUDENT_FILE, TOKEN_MAP_FILE):
+        (folder / name).write_bytes((student / name).read_bytes())
+    return {"settings": settings.model_dump(), "curve": curve, "loss": _best(curve, "eval_loss", min)}
+
+
+def tune_teacher(
+    recipe: Recipe, folder: Path, data: TaskData, *, progress: bool, random_weights: bool = False
+) -> dict[str, Any]:
+    """Make the task teacher: fine-tune the teacher on source-language labels, or take a tuned one.
+
+    Leaves an ordinary checkpoint of the backbone's head class, with its tokenizer.
+
+    Args:
+        recipe: The recipe.
+        folder: The stage's folder.
+        data: The task's data.
+        progress: Show progress bars.
+        random_weights: Start from the teacher's architecture with random weights instead (a baseline).
+    """
+    settings, task = data.recipe.teacher, data.task
+    place = settings.model or recipe.teacher.model
+    revision = settings.revision if settings.model else recipe.teacher.revision
+    tokenizer = load_tokenizer(place, revision)
+    set_seed(recipe.seed)
+    model = load_task_model(task.head, place, revision, **_label_fields(data.labels))
+    if settings.model is not None:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {"model": settings.model, "curve": [], "settings": settings.model_dump(), "loss": None}
+    if settings.delta is not None:
+        if recipe.source.code in recipe.teacher.language_deltas:
+            load_delta(recipe.teacher.language_deltas[recipe.source.code]).apply(model, strict=False)
+        load_delta(settings.delta).apply(model)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {"model": settings.delta, "curve": [], "settings": settings.model_dump(), "loss": None}
+    if random_weights:
+        model = type(model)(model.config)
+    work = folder / WORK_FOLDER
+    features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
+    steps = max(1, round(len(features) / settings.batch_size * settings.epochs))
+    args = TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=4 * settings.batch_size,
+        learning_rate=settings.learning_rate,
+        **_selected_by(task.main_metric),
+        **_common(recipe, settings.precision, steps, progress),
+    )
+    trainer = TaskFineTuningTrainer(model, args, train_dataset=features, **_validation(data, tokenizer))
+    trainer.train(resume_from_checkpoint=_last(work))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    curve = _curve(trainer.state.log_history)
+    metric = f"eval_{task.main_metric}"
+    return {
+        "model": place,
+        "curve": curve,
+        "settings": settings.model_dump(),
+        "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),
+        "validation": _best(curve, metric, max),
+    }
+
+
+def distil_task(
+    recipe: Recipe, folder: Path, data: TaskData, student: Path, teacher: Path, *, progress: bool
+) -> dict[str, Any]:
+    """Phase 2. Leaves the task's sparse delta.
+
+    Args:
+        recipe: The recipe.
+        folder: The stage's folder.
+        data: The task's data.
+        student: Folder of the student to start from.
+        teacher: Folder of the task teacher, with its full vocabulary.
+        progress: Show progress bars.
+    """
+    settings, task = data.recipe.distillation, data.task
+    layer_map = json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))["layer_map"]
+    token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
+    tokenizer = load_tokenizer(str(student))
+    tuned = trim_vocabulary(load_task_model(task.head, str(teacher)), token_map)
+    set_seed(recipe.seed)
+    model = load_task_model(task.head, str(student), **_label_fields(data.labels))
+    features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
+    work = folder / WORK_FOLDER
+    steps = max(1, round(len(features) / settings.batch_size / settings.accumulation * settings.sparse_epochs))
+    args = SparseTaskDistillationArguments(
+        output_dir=str(work),
+        num_train_epochs=settings.sparse_epochs,
+        dense_epochs=settings.dense_epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=4 * settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        density=settings.density,
+        temperature=settings.temperature,
+        freeze_layer_norms=settings.freeze_layer_norms,
+        layer_map=layer_map,
+        **_selected_by(task.main_metric),
+        **_common(recipe, settings.precision, steps, progress),
+    )
+    trainer = SparseTaskDistillationTrainer(
+        model, args, teacher=tuned, train_dataset=features, **_validation(data, tokenizer)
+    )
+    trainer.train(resume_from_checkpoint=True)
+    delta = trainer.delta
+    if delta is None:
+        raise RuntimeError("phase 2 ended without a delta")
+    delta.metadata |= {"task": task.name, "labels": list(data.labels)}
+    delta.save(folder / DELTA_FILE)
+    curve = _curve(trainer.state.log_history)
+    return {
+        "curve": curve,
+        "settings": settings.model_dump(),
+        "density": delta.density,
+        "entries": delta.entries,
+        "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),
+        "validation": _best(curve, f"eval_{task.main_metric}", max),
+    }
+
+
+def prefixed(encoder: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """A headless encoder's parameters under the names that the head classes give them."""
+    return {f"{encoder.base_model_prefix}.{name}": tensor for name, tensor in encoder.state_dict().items()}
+
+
+def write_student(
+    folder: Path, state: Mapping[str, torch.Tensor], config: Any, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Write a native checkpoint: weights, configuration, tokenizer."""
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
+        folder / BASE_FILE,
+        metadata={"format": "pt"},
+    )
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def size_of(model: PreTrainedModel) -> dict[str, int]:
+    """Parameters, layers and vocabulary of an encoder."""
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "layers": model.config.num_hidden_layers,
+        "vocabulary": model.config.vocab_size,
+    }
+
+
+def _common(recipe: Recipe, precision: Precision, steps: int, progress: bool) -> dict[str, Any]:
+    """Training arguments that every stage shares."""
+    return {
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "logging_steps": max(1, steps // 200),
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": not progress,
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+
+
+def _selected_by(metric: str) -> dict[str, Any]:
+    """Training arguments that keep the epoch with the best development score."""
+    return {
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "load_best_model_at_end": True,
+        "metric_for_best_model": metric,
+        "greater_is_better": True,
+    }
+
+
+def _validation(data: TaskData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """The Trainer's arguments for scoring the development set."""
+    task, dataset = data.task, data.validation
+    features = task.encode(dataset, tokenizer, data.labels, data.recipe.max_length)
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        logits = prediction.predictions
+        if isinstance(logits, tuple):  # start and end of spans
+            logits = np.stack(logits, axis=-1)
+        found = task.decode(features, list(logits), dataset, data.labels)
+        # From the statistics: the same number as `score`, without the per-type table that takes seconds.
+        return {task.main_metric: float(task.main_score(task.statistics(dataset, found).sum(axis=0)))}
+
+    return {"eval_dataset": features, "compute_metrics": compute_metrics}
+
+
+def _label_fields(labels: tuple[str, ...]) -> dict[str, Any]:
+    if not labels:
+        return {}
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+
+
+def _last(work: Path) -> str | None:
+    return get_last_checkpoint(str(work)) if os.path.isdir(work) else None
+
+
+_CURVE_FIELDS = ("step", "epoch", "loss", "attention_loss", "hidden_loss", "logits_loss", "task_loss")
+
+
+def _curve(history: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """The Trainer's log without what depends on the clock."""
+    return [
+        {
+            name: value
+            for name, value in entry.items()
+            if name in _CURVE_FIELDS or (name.startswith("eval_") and not name.endswith(("_runtime", "_per_second")))
+        }
+        for entry in history
+        if "train_runtime" not in entry
+    ]
+
+
+def _best(curve: list[dict[str, float]], name: str, choose: Any) -> float | None:
+    found = [entry[name] for entry in curve if name in entry]
+    return float(choose(found)) if found else None

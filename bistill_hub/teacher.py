@@ -1,0 +1,165 @@
+"""Loads the multilingual teacher: encoder, language-modelling head where it has one, tokenizer; by Hub id or folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+from .model.sparse_delta import SparseDelta
+from .student.backbones import backbone_for
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+LEGACY_PREFIX = "legacy:"
+"""Written before the name of an SFT in the authors' pickled format: asks for the reader of legacy files."""
+
+
+def load_config(model: str, revision: str | None = None) -> Any:
+    """Read a teacher's configuration.
+
+    Args:
+        model: Hub id or folder.
+        revision: Branch, tag or commit on the Hub.
+
+    Raises:
+        InputError: there is no such model, or its architecture is not supported.
+    """
+    from transformers import AutoConfig
+
+    config = _load(AutoConfig, model, revision)
+    backbone_for(config)
+    return config
+
+
+def load_tokenizer(model: str, revision: str | None = None) -> PreTrainedTokenizerFast:
+    """Load a teacher's tokenizer.
+
+    Raises:
+        InputError: there is none, or it is not a fast one.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = _load(AutoTokenizer, model, revision)
+    if not tokenizer.is_fast:
+        raise InputError(
+            "the tokenizer is not a fast one",
+            file=model,
+            field="tokenizer",
+            value=type(tokenizer).__name__,
+            remedy="convert it to tokenizer.json, or choose another teacher",
+        )
+    return tokenizer
+
+
+def load_encoder(model: str, revision: str | None = None) -> PreTrainedModel:
+    """Load the headless encoder in float32.
+
+    A pooler that the checkpoint lacks is initialised, always to the same values.
+
+    Raises:
+        InputError: there is no such model, or it has no safetensors weights.
+    """
+    import torch
+    from transformers import AutoModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _load(AutoModel, model, revision, dtype=torch.float32, use_safetensors=True)
+
+
+def load_language_model(model: str, revision: str | None = None) -> PreTrainedModel | None:
+    """Load encoder and masked-language-modelling head in float32; None where the checkpoint has no such head.
+
+    Raises:
+        InputError: there is no such model, or it has no safetensors weights.
+    """
+    import torch
+    from transformers import AutoModelForMaskedLM
+
+    found, info = _load(
+        AutoModelForMaskedLM, model, revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    return None if info["missing_keys"] else found
+
+
+def load_task_model(head: str, model: str, revision: str | None = None, **kwargs: Any) -> PreTrainedModel:
+    """Load a model with a task head in float32; a head that the checkpoint lacks is initialised.
+
+    Args:
+        head: A key of `bistill_hub.model.configuration_bistill.HEADS`.
+        model: Hub id or folder.
+        revision: Branch, tag or commit on the Hub.
+        kwargs: Passed on, such as `id2label`.
+
+    Raises:
+        InputError: there is no such model, or it has no safetensors weights.
+    """
+    import torch
+    from transformers.models.auto import modeling_auto
+
+    from .model.configuration_bistill import HEADS
+
+    return _load(
+        getattr(modeling_auto, HEADS[head]), model, revision, dtype=torch.float32, use_safetensors=True, **kwargs
+    )
+
+
+def load_delta(name: str, revision: str | None = None) -> SparseDelta:
+    """Load a language or task SFT.
+
+    Args:
+        name: A `delta.safetensors` file, a folder or Hub id that holds one, or any of these in the authors' pickled
+            format with `legacy:` before it.
+        revision: Branch, tag or commit on the Hub.
+
+    Raises:
+        InputError: there is no such delta, or it cannot be read.
+    """
+    from .model.legacy import LEGACY_FILE, from_legacy
+
+    legacy = name.startswith(LEGACY_PREFIX)
+    place = name.removeprefix(LEGACY_PREFIX)
+    file = Path(place)
+    wanted = LEGACY_FILE if legacy else "delta.safetensors"
+    if file.is_dir():
+        file = file / wanted
+    if not file.is_file():
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        try:
+            file = Path(hf_hub_download(place, wanted, revision=revision))
+        except (OSError, HfHubHTTPError, HFValidationError) as error:
+            hint = "" if legacy else f"; if it is in the authors' format, write '{LEGACY_PREFIX}{place}'"
+            raise InputError(
+                f"no {wanted} was found there ({str(error).splitlines()[0]})",
+                field="delta",
+                value=name,
+                remedy=f"name a folder or Hub id that holds {wanted}{hint}",
+            ) from error
+    if legacy:
+        return from_legacy(file)
+    try:
+        return SparseDelta.load(file)
+    except ValueError as error:
+        raise InputError(
+            str(error), field="delta", value=name, remedy="name a file that `SparseDelta.save` wrote"
+        ) from error
+
+
+def _load(loader: Any, model: str, revision: str | None, **kwargs: Any) -> Any:
+    try:
+        return loader.from_pretrained(model, revision=revision, **kwargs)
+    except (OSError, ValueError) as error:
+        folder = Path(model)
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        remedy = (
+            "name a folder that holds config.json, model.safetensors and tokenizer.json"
+            if folder.exists() or model.startswith((".", "/", "~"))
+            else "check the Hub id and revision, the network, and that the weights are safetensors"
+        )
+        raise InputError(
+            f"the model cannot be loaded ({reason})", field="teacher.model", value=model, remedy=remedy
+        ) from error
