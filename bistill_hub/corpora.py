@@ -49,14 +49,17 @@ def pack_blocks(
             remedy=f"take at least {block_size - room + 1}",
         )
     separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    between = [] if separator is None else [separator]
     prefix, suffix = _special_tokens_around(tokenizer)
     waiting: list[int] = []
+    before_line: list[int] = []  # nothing to separate the first one from
     stream = iter(lines)
     while chunk := list(islice(stream, LINES_AT_A_TIME)):
         for ids in tokenizer(chunk, add_special_tokens=False, return_attention_mask=False)["input_ids"]:
-            if waiting and ids and separator is not None:
-                waiting.append(separator)
-            waiting.extend(ids)
+            if ids:
+                waiting += before_line
+                waiting += ids
+                before_line = between
         # From the front in one pass: taking blocks off a long list one by one would copy it every time.
         whole = len(waiting) // room * room
         for start in range(0, whole, room):
@@ -128,6 +131,8 @@ class BilingualBlocks(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one block: `input_ids` and `language`, the number of its language in `languages`."""
+        if index < 0:
+            raise IndexError(index)
         for number, part in enumerate(self.parts):
             if index < len(part):
                 return {"input_ids": part[int(index)]["input_ids"], "language": number}
@@ -135,7 +140,7 @@ class BilingualBlocks(Dataset[dict[str, Any]]):
         raise IndexError(index)
 
     def split(self, share: float) -> tuple[BilingualBlocks, BilingualBlocks]:
-        """Set aside the last `share` of each language's blocks, at least one each, for evaluation.
+        """Set aside the last `share` of each language's blocks for evaluation; at least one each, and never all.
 
         Args:
             share: Between 0 and 1.
@@ -155,7 +160,7 @@ class BilingualBlocks(Dataset[dict[str, Any]]):
                     value=f"{len(part)} block",
                     remedy="give more text or a smaller block_size",
                 )
-            cut = len(part) - max(1, round(len(part) * share))
+            cut = len(part) - min(max(1, round(len(part) * share)), len(part) - 1)
             train[language] = _Slice(part, 0, cut)
             held_out[language] = _Slice(part, cut, len(part))
         return BilingualBlocks(train), BilingualBlocks(held_out)

@@ -278,6 +278,10 @@ def _set(fields: dict[str, Any], path: str, value: Any) -> None:
         raise _no_such_field(path, last, place)
     if last in ("path", "dataset") and "dataset" in place:
         place.update(dict.fromkeys(_PLACES))
+    current = place.get(last)
+    if isinstance(value, str) and isinstance(current, Mapping) and "dataset" in current:
+        # A file name for a whole source: nothing of the source that it replaces may stay.
+        value = (TextSource if "streaming" in current else LabelledSource)(path=value).model_dump()
     place[last] = value
 
 

@@ -1,11 +1,12 @@
 """Where text and labels come from: a local file or a Hub data set, described and checked before anything is read.
 
 A source is a small immutable record inside a recipe. `check()` looks at what can be looked at without reading the data,
-`TextSource.lines()` and `LabelledSource.rows()` read it.
+`TextSource.lines()` and `LabelledSource.table()` read it.
 """
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -146,7 +147,7 @@ class TextSource(_Source):
         """Yield the non-empty lines, stripped, in order; a row of several lines yields each of them.
 
         Raises:
-            InputError: the table has no such column, or a text file is not UTF-8.
+            InputError: the table has no such column, the column is not text, or a text file is not UTF-8.
         """
         for number, row in enumerate(self._rows()):
             if self.limit is not None and number >= self.limit:
@@ -160,15 +161,16 @@ class TextSource(_Source):
 
     def _rows(self) -> Iterator[str]:
         if self.path is not None and self.file.suffix not in _FORMATS:
-            with self.file.open(encoding="utf-8") as lines:
-                try:
-                    yield from lines
-                except UnicodeDecodeError as error:
-                    raise InputError(
-                        f"not UTF-8 text ({error.reason} at byte {error.start})",
-                        file=self.file,
-                        remedy="convert the file to UTF-8",
-                    ) from error
+            with self.file.open("rb") as lines:
+                for number, line in enumerate(lines, 1):
+                    try:
+                        yield line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").decode("utf-8")
+                    except UnicodeDecodeError as error:
+                        raise InputError(
+                            f"not UTF-8 text ({error.reason} in line {number})",
+                            file=self.file,
+                            remedy="convert the file to UTF-8",
+                        ) from error
             return
         table = _read_table(self.file, streaming=True) if self.path else self._load_from_hub(streaming=self.streaming)
         for row in table:
@@ -180,7 +182,16 @@ class TextSource(_Source):
                     value=self.column,
                     remedy=f"choose one of {sorted(row)}",
                 )
-            yield row[self.column] or ""
+            text = row[self.column]
+            if text is not None and not isinstance(text, str):
+                raise InputError(
+                    f"this column holds values of type {type(text).__name__}, not text",
+                    file=self.name,
+                    field="column",
+                    value=self.column,
+                    remedy="name the column that holds the text",
+                )
+            yield text or ""
 
 
 class LabelledSource(_Source):
