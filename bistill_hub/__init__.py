@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .model.sparse_delta import SparseDelta
     from .pretraining import PretrainingSettings, pretrain
     from .recipe import Recipe
-    from .run.run import run
+    from .pipeline.run import run
     from .student.build import StudentParts, build_student
 
 
@@ -50,7 +50,7 @@ _HOMES = {
     "from_legacy": "model.legacy",
     "package_pair": "hub.repository",
     "pretrain": "pretraining",
-    "run": "run.run",
+    "run": "pipeline.run",
 }
 
 __all__ = [

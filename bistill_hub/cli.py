@@ -19,7 +19,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .evaluation.results import Result
-    from .run.run import RunResult
+    from .pipeline.run import RunResult
 
 
 class _Commands(click.Group):
@@ -85,7 +85,7 @@ def run_command(
     if changes:
         loaded = loaded.replace(changes)
 
-    from .run.run import default_output, run
+    from .pipeline.run import default_output, run
 
     shown = ["bistill", "run", Path(recipe).stem]
     if set_file:
@@ -141,13 +141,7 @@ def pretrain_command(texts: tuple[str, ...], output: Path, quiet: bool, layers: 
     try:
         settings = PretrainingSettings(num_hidden_layers=layers, num_attention_heads=heads, **fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InputError(
-            str(first["msg"]).removeprefix("Value error, "),
-            field=".".join(str(part) for part in first["loc"]) or None,
-            value=first.get("input"),
-            remedy="correct the value",
-        ) from error
+        raise InputError.from_validation(error) from error
     click.echo(f"The model is in {pretrain(sources, output, settings, progress=not quiet)}")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _NOT_GIVEN: Any = object()
 
@@ -37,10 +41,70 @@ class InputError(BistillError, ValueError):
         self.file = str(file) if file is not None else None
         self.field = field
         self.value = None if value is _NOT_GIVEN else value
+        self._has_value = value is not _NOT_GIVEN
         where = [part for part in (self.file, field) if part]
         shown = "" if value is _NOT_GIVEN else f" = {_shorten(repr(value))}"
         place = ": ".join(where) + shown
         super().__init__(f"{place + ': ' if place else ''}{problem}. {remedy[:1].upper()}{remedy[1:]}.")
+
+    @classmethod
+    def from_validation(
+        cls,
+        error: ValidationError,
+        *,
+        file: str | Path | None = None,
+        within: str | None = None,
+        fields: Any = None,
+    ) -> InputError:
+        """Say the first of pydantic's complaints as file, field, value and remedy.
+
+        A validator that raises an `InputError` of its own is quoted: its problem, value and remedy, at its place.
+
+        Args:
+            error: What pydantic raised.
+            file: The file that holds the value, if there is one.
+            within: What the place of the field begins with.
+            fields: What was validated; entries of its lists are called by their `name`, where they have one.
+        """
+        first = error.errors(include_url=False)[0]
+        place = [within] if within else []
+        place += _names(first["loc"], fields)
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, InputError):
+            place += [cause.field] if cause.field else []
+            problem, remedy = cause.problem, cause.remedy
+            value = {"value": cause.value} if cause._has_value else {}
+        else:
+            message = str(first["msg"]).removeprefix("Value error, ")
+            problem, remedy = message[:1].lower() + message[1:], _REMEDIES.get(str(first["type"]), "correct the value")
+            given = first.get("input")
+            # What lacks a field, or is wrong as a whole, is too much to show.
+            value = {} if first["type"] == "missing" or _is_record(given) else {"value": given}
+        return cls(problem, file=file, field=".".join(place) or None, remedy=remedy, **value)
+
+
+_REMEDIES = {"missing": "give it a value", "extra_forbidden": "remove it, or correct its name"}
+
+
+def _names(location: Sequence[int | str], fields: Any) -> list[str]:
+    names = []
+    for part in location:
+        try:
+            fields = fields[part]
+        except (LookupError, TypeError):
+            fields = None
+        named = isinstance(part, int) and isinstance(fields, Mapping) and isinstance(fields.get("name"), str)
+        names.append(fields["name"] if named else str(part))
+    return names
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, Mapping) or hasattr(value, "model_fields_set")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of another library's message, or the error's type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _shorten(text: str, limit: int = 200) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import runpy
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from importlib import util
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from .errors import InputError
+from .errors import InputError, first_line
 from .resources import resource_dir
 from .sources import FrozenMap, LabelledSource, TextSource
 
@@ -25,9 +26,11 @@ Baseline = Literal["trimmed_teacher", "no_phase_1", "random_teacher"]
 """Further models that a run can score beside teacher and student: the task teacher with the student's vocabulary, the
 student without phase 1, the teacher's architecture with random weights."""
 
+_PRECISION = "what the mathematics is done in; weights and optimizer stay in float32"
+
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Language(_Settings):
@@ -69,26 +72,30 @@ class BilingualSettings(_Settings):
     learning_rate: float = Field(1e-4, gt=0, description="peak rate, decaying linearly to 0")
     evaluation_every: int = Field(5_000, gt=0, description="updates between evaluations and checkpoints")
     evaluation_share: float = Field(0.01, gt=0, lt=1, description="share of each corpus held out for evaluation")
-    attention_weight: float = Field(1.0, ge=0)
-    hidden_weight: float = Field(1.0, ge=0)
-    precision: Precision = "fp32"
+    attention_weight: float = Field(1.0, ge=0, description="weight of the attention probabilities' loss")
+    hidden_weight: float = Field(1.0, ge=0, description="weight of the hidden states' loss")
+    precision: Precision = Field("fp32", description=_PRECISION)
 
 
 class TaskTeacher(_Settings):
     """The teacher tuned for a task: fine-tuned here on the source language, or already tuned."""
 
     model: str | None = Field(None, description="Hub id or folder of a tuned model; None fine-tunes the teacher")
-    revision: str | None = None
+    revision: str | None = Field(None, description="branch, tag or commit of the tuned model")
     delta: str | None = Field(None, description="a task SFT to apply to the teacher instead of fine-tuning it")
-    epochs: float = Field(3.0, gt=0)
-    batch_size: int = Field(16, gt=0)
-    learning_rate: float = Field(3e-5, gt=0)
-    precision: Precision = "fp32"
+    epochs: float = Field(3.0, gt=0, description="passes over the training data, where the teacher is fine-tuned")
+    batch_size: int = Field(16, gt=0, description="examples per update")
+    learning_rate: float = Field(3e-5, gt=0, description="peak rate, decaying linearly to 0")
+    precision: Precision = Field("fp32", description=_PRECISION)
 
     @model_validator(mode="after")
     def _one_way(self) -> TaskTeacher:
         if self.model is not None and self.delta is not None:
-            raise ValueError("name a tuned `model` or a `delta` for the teacher, not both")
+            raise InputError(
+                "name a tuned `model` or a `delta` for the teacher, not both",
+                value={"model": self.model, "delta": self.delta},
+                remedy="leave one of them out",
+            )
         return self
 
 
@@ -96,14 +103,14 @@ class SparseSettings(_Settings):
     """Phase 2: task distillation under Lottery-Ticket Sparse Fine-Tuning."""
 
     density: float = Field(0.08, gt=0, le=1, description="share of the encoder's entries that may change")
-    dense_epochs: float = Field(3.0, gt=0)
-    sparse_epochs: float = Field(10.0, gt=0)
-    batch_size: int = Field(8, gt=0)
-    accumulation: int = Field(1, gt=0)
-    learning_rate: float = Field(5e-5, gt=0)
-    temperature: float = Field(2.0, gt=0)
-    freeze_layer_norms: bool = True
-    precision: Precision = "fp32"
+    dense_epochs: float = Field(3.0, gt=0, description="passes with every entry free, to find those that move most")
+    sparse_epochs: float = Field(10.0, gt=0, description="passes from the start again, with the chosen entries free")
+    batch_size: int = Field(8, gt=0, description="examples per batch")
+    accumulation: int = Field(1, gt=0, description="batches per update")
+    learning_rate: float = Field(5e-5, gt=0, description="peak rate of each stage, decaying linearly to 0")
+    temperature: float = Field(2.0, gt=0, description="divides the logits of student and teacher before the softmax")
+    freeze_layer_norms: bool = Field(True, description="keep LayerNorms out of what may change")
+    precision: Precision = Field("fp32", description=_PRECISION)
 
 
 class TaskRecipe(_Settings):
@@ -115,8 +122,8 @@ class TaskRecipe(_Settings):
     test_source: LabelledSource = Field(description="source-language test data")
     test_target: LabelledSource = Field(description="target-language test data; nothing is ever chosen by it")
     max_length: int = Field(256, gt=4, description="sub-words a model input may have")
-    teacher: TaskTeacher = TaskTeacher()
-    distillation: SparseSettings = SparseSettings()
+    teacher: TaskTeacher = Field(TaskTeacher(), description="the teacher tuned for this task")
+    distillation: SparseSettings = Field(SparseSettings(), description="phase 2")
 
     @property
     def sources(self) -> dict[str, LabelledSource]:
@@ -127,23 +134,23 @@ class TaskRecipe(_Settings):
 class Recipe(_Settings):
     """A pair, from its teacher to its package.
 
-    Raises:
-        InputError: a value is missing, unknown or out of range (see `Recipe.make` for the message).
+    A value that is missing, unknown or out of range is refused: called directly, the class raises pydantic's
+    `ValidationError`, which lists all of them; `make`, `replace` and `load_recipe` raise an `InputError` for the first.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the pair's name, such as 'bistill-en-sw'")
     source: Language = Field(description="the language that has labels")
     target: Language = Field(description="the language that is transferred to")
-    teacher: Teacher
+    teacher: Teacher = Field(description="the multilingual encoder that the student is cut out of")
     license: str = Field(
-        min_length=1, description="licence of the published weights, a Hub identifier; never defaulted"
+        pattern=r"\S", description="licence of the published weights, a Hub identifier; never defaulted"
     )
-    limits: str = Field(min_length=1, description="the contributor's own words on limits and biases, for the card")
-    student: StudentSettings = StudentSettings()
-    bilingual: BilingualSettings = BilingualSettings()
-    tasks: tuple[TaskRecipe, ...] = ()
+    limits: str = Field(pattern=r"\S", description="the contributor's own words on limits and biases, for the card")
+    student: StudentSettings = Field(StudentSettings(), description="phase 0")
+    bilingual: BilingualSettings = Field(BilingualSettings(), description="phase 1")
+    tasks: tuple[TaskRecipe, ...] = Field((), description="what the student is fine-tuned for, each task once")
     baselines: tuple[Baseline, ...] = Field((), description="further models to score beside teacher and student")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of everything that is drawn at random")
     unverified: tuple[str, ...] = Field((), description="facts in this recipe that nobody has checked yet")
 
     @field_validator("tasks")
@@ -151,15 +158,28 @@ class Recipe(_Settings):
     def _tasks_once(cls, tasks: tuple[TaskRecipe, ...]) -> tuple[TaskRecipe, ...]:
         names = [task.name for task in tasks]
         if len(set(names)) != len(names):
-            raise ValueError("each task may be named once")
+            raise InputError(
+                "each task may be named once", value=names, remedy="remove one of those with the same name"
+            )
         return tasks
 
     @model_validator(mode="after")
     def _two_languages(self) -> Recipe:
         if self.source.code == self.target.code:
-            raise ValueError(f"source and target are both {self.source.code!r}: a pair is of two languages")
-        if unknown := set(self.teacher.language_deltas) - {self.source.code, self.target.code}:
-            raise ValueError(f"teacher.language_deltas names {sorted(unknown)}, which are not languages of the pair")
+            raise InputError(
+                "source and target are the same language: a pair is of two",
+                field="target.code",
+                value=self.target.code,
+                remedy="choose another source or target",
+            )
+        codes = (self.source.code, self.target.code)
+        if unknown := sorted(set(self.teacher.language_deltas) - set(codes)):
+            raise InputError(
+                "names languages that are not of the pair",
+                field="teacher.language_deltas",
+                value=unknown,
+                remedy=f"name deltas of {' and '.join(codes)} alone",
+            )
         return self
 
     @property
@@ -186,7 +206,7 @@ class Recipe(_Settings):
         try:
             return cls.model_validate(dict(fields))
         except ValidationError as error:
-            raise _as_input_error(error, file, cls) from error
+            raise InputError.from_validation(error, file=file or cls.__name__, fields=fields) from error
 
     def replace(self, changes: Mapping[str, Any]) -> Recipe:
         """Return a recipe with some fields changed.
@@ -213,11 +233,11 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
             file is executed, as any Python module that is imported.
 
     Raises:
-        InputError: there is no such recipe, or the file does not define a `Recipe` named `RECIPE`.
+        InputError: there is no such recipe, running the file fails, or it does not define a `Recipe` named `RECIPE`.
     """
     file = Path(name_or_file)
     shipped = resource_dir("recipes")
-    if not file.suffix and not file.exists():
+    if not file.suffix and not file.is_file():  # a folder of that name may be an earlier run's
         file = shipped / f"{name_or_file}.py"
     if not file.is_file():
         known = sorted(recipe.stem for recipe in shipped.glob("[!_]*.py"))
@@ -227,12 +247,9 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
             value=str(name_or_file),
             remedy=f"name a recipe file, or one of {', '.join(known)}",
         )
-    spec = util.spec_from_file_location(f"bistill_recipe_{file.stem}", file)
-    if spec is None or spec.loader is None:
+    if file.suffix != ".py":
         raise InputError("this is not a Python file", field="RECIPE", value=str(file), remedy="name a .py file")
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    recipe = getattr(module, "RECIPE", None)
+    recipe = _run_script(file).get("RECIPE")
     if not isinstance(recipe, Recipe):
         raise InputError(
             "the file defines no Recipe under this name",
@@ -242,6 +259,26 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
             remedy="define RECIPE = Recipe(...) at the top level of the file",
         )
     return recipe
+
+
+def _run_script(file: Path) -> dict[str, Any]:
+    """Run a recipe script and return what it defines; unlike an import, this leaves no bytecode beside the file."""
+    try:
+        return runpy.run_path(str(file), run_name=f"bistill_recipe_{file.stem}")
+    except ValidationError as error:
+        within = None if error.title == Recipe.__name__ else error.title
+        raise InputError.from_validation(error, file=file, within=within) from error
+    except InputError:
+        raise
+    except Exception as error:  # the script is somebody's own code and may raise anything
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
+        raise InputError(
+            f"running the recipe fails ({type(error).__name__}: {first_line(error)})",
+            file=file,
+            field=f"line {line}" if line else None,
+            remedy="correct the file",
+        ) from error
 
 
 def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
@@ -274,6 +311,13 @@ def _set(fields: dict[str, Any], path: str, value: Any) -> None:
         place = reduce(_step, parents, fields)
     except KeyError as error:
         raise _no_such_field(path, error.args[0], error.args[1]) from None
+    if isinstance(place, (tuple, list)) and last in _entry_names(place):
+        raise InputError(
+            "an entry is changed field by field, not as a whole",
+            field="--set",
+            value=path,
+            remedy=f"write {path}.FIELD, or give the whole list as {'.'.join(parents)}",
+        )
     if not isinstance(place, dict) or (last not in place and not _is_open_map(parents)):
         raise _no_such_field(path, last, place)
     if last in ("path", "dataset") and "dataset" in place:
@@ -302,10 +346,7 @@ def _is_open_map(parents: Sequence[str]) -> bool:
 
 
 def _no_such_field(path: str, name: str, place: Any) -> InputError:
-    if isinstance(place, dict):
-        there = sorted(place)
-    else:
-        there = [entry["name"] for entry in place] if isinstance(place, (tuple, list)) else []
+    there = sorted(place) if isinstance(place, dict) else _entry_names(place)
     return InputError(
         f"the recipe has no field {name!r} there",
         field="--set",
@@ -314,21 +355,7 @@ def _no_such_field(path: str, name: str, place: Any) -> InputError:
     )
 
 
-def _as_input_error(error: ValidationError, file: str | Path | None, recipe: type[Recipe]) -> InputError:
-    """Say the first of a validation's complaints as file, field, value and remedy."""
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or None
-    message = str(first["msg"]).removeprefix("Value error, ")
-    remedies = {
-        "missing": "give it a value",
-        "extra_forbidden": "remove it, or correct its name",
-    }
-    given = first.get("input")
-    value = {} if isinstance(given, (dict, BaseModel)) or first["type"] == "missing" else {"value": given}
-    return InputError(
-        message[:1].lower() + message[1:],
-        file=file or recipe.__name__,
-        field=field,
-        remedy=remedies.get(str(first["type"]), "correct the value"),
-        **value,
-    )
+def _entry_names(place: Any) -> list[str]:
+    """Names by which a list's entries are addressed; none where it is not a list, or one of plain values."""
+    entries = place if isinstance(place, (tuple, list)) else ()
+    return [entry["name"] for entry in entries if isinstance(entry, dict) and "name" in entry]

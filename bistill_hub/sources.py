@@ -73,9 +73,18 @@ class _Source(BaseModel):
     @model_validator(mode="after")
     def _one_place(self) -> _Source:
         if (self.path is None) == (self.dataset is None):
-            raise ValueError("name exactly one of `path` (a local file) and `dataset` (a Hub id)")
+            raise InputError(
+                "name exactly one of `path` (a local file) and `dataset` (a Hub id)",
+                value={"path": self.path, "dataset": self.dataset},
+                remedy="give one of them, and leave the other out",
+            )
         if self.dataset is not None and self.split is None:
-            raise ValueError("a Hub data set needs `split`, such as 'train'")
+            raise InputError(
+                "a Hub data set needs `split`, such as 'train'",
+                field="split",
+                value=self.split,
+                remedy="name the split to read; where `dataset` is set anew, name it after that",
+            )
         return self
 
     @property

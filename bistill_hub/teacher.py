@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from .errors import InputError, first_line
 from .model.sparse_delta import SparseDelta
 from .student.backbones import backbone_for
 
@@ -134,7 +134,7 @@ def load_delta(name: str, revision: str | None = None) -> SparseDelta:
         except (OSError, HfHubHTTPError, HFValidationError) as error:
             hint = "" if legacy else f"; if it is in the authors' format, write '{LEGACY_PREFIX}{place}'"
             raise InputError(
-                f"no {wanted} was found there ({str(error).splitlines()[0]})",
+                f"no {wanted} was found there ({first_line(error)})",
                 field="delta",
                 value=name,
                 remedy=f"name a folder or Hub id that holds {wanted}{hint}",
@@ -154,12 +154,14 @@ def _load(loader: Any, model: str, revision: str | None, **kwargs: Any) -> Any:
         return loader.from_pretrained(model, revision=revision, **kwargs)
     except (OSError, ValueError) as error:
         folder = Path(model)
-        reason = str(error).strip().splitlines()[0].rstrip(".")
         remedy = (
             "name a folder that holds config.json, model.safetensors and tokenizer.json"
             if folder.exists() or model.startswith((".", "/", "~"))
             else "check the Hub id and revision, the network, and that the weights are safetensors"
         )
         raise InputError(
-            f"the model cannot be loaded ({reason})", field="teacher.model", value=model, remedy=remedy
+            f"the model cannot be loaded ({first_line(error).rstrip('.')})",
+            field="teacher.model",
+            value=model,
+            remedy=remedy,
         ) from error

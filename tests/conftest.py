@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import miniature
 import pytest
@@ -85,3 +86,51 @@ def tiny_teacher_dirs(text_files: Mapping[str, Path], tmp_path_factory: pytest.T
         )
         for backbone in ("bert", "xlm-roberta")
     }
+
+
+def _small_recipe(backbone: str, teachers: Mapping[str, Path], text: Mapping[str, Path], ner: Mapping[str, Any]) -> Any:
+    """Every stage for real, each with a handful of steps."""
+    from bistill_hub.recipe import Recipe
+
+    return Recipe.make(
+        {
+            "name": f"bistill-en-sw-{backbone}",
+            "source": {"code": "en", "name": "English", "text": str(text["en"])},
+            "target": {"code": "sw", "name": "Swahili", "text": str(text["sw"])},
+            "teacher": {"model": str(teachers[backbone])},
+            "license": "apache-2.0",
+            "limits": "Made of a miniature world, for tests.",
+            "student": {"layer_reduction_factor": 2, "min_token_probability": 3e-3},
+            "bilingual": {"steps": 12, "block_size": 48, "learning_rate": 1e-3, "evaluation_every": 6},
+            "baselines": ["trimmed_teacher", "no_phase_1", "random_teacher"],
+            "tasks": [
+                {
+                    "name": "ner",
+                    "train": str(ner["en"]["train"]),
+                    "validation": str(ner["en"]["dev"]),
+                    "test_source": str(ner["en"]["test"]),
+                    "test_target": str(ner["sw"]["test"]),
+                    "max_length": 64,
+                    "teacher": {"epochs": 6, "learning_rate": 5e-3},
+                    "distillation": {"dense_epochs": 1, "sparse_epochs": 2, "learning_rate": 5e-3},
+                }
+            ],
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def small_recipes(
+    tiny_teacher_dirs: Mapping[str, Path], text_files: Mapping[str, Path], ner_files: Mapping[str, Mapping[str, Path]]
+) -> Mapping[str, Any]:
+    """A recipe by backbone, on the miniature world."""
+    return {name: _small_recipe(name, tiny_teacher_dirs, text_files, ner_files) for name in tiny_teacher_dirs}
+
+
+@pytest.fixture(scope="session")
+def runs(small_recipes: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """The result of a whole run by backbone. Do not write into its folders."""
+    from bistill_hub import run
+
+    folder = tmp_path_factory.mktemp("runs")
+    return {name: run(recipe, folder / name, progress=False) for name, recipe in small_recipes.items()}

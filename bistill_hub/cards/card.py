@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
+from ..errors import InputError
 from ..evaluation.results import Result, retention
 from ..resources import resource_dir
 from .facts import CardFacts
 
 _LIBRARY = "transformers"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_MARKS = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""What could begin or end markup or a table's cell; an underscore inside a word means nothing."""
 
 
 def render_card(facts: CardFacts) -> str:
@@ -19,7 +26,21 @@ def render_card(facts: CardFacts) -> str:
 
     Returns:
         Markdown with the Hub's metadata block.
+
+    Raises:
+        InputError: there is no licence, or nothing is said of limits and biases.
     """
+    for name in ("license", "limits"):
+        if not getattr(facts, name).strip():
+            raise InputError(
+                "a card cannot do without it",
+                file=facts.name,
+                field=name,
+                value=getattr(facts, name),
+                remedy="write it",
+            )
+    if facts.teacher is not None and not _HUB_ID.fullmatch(facts.teacher):
+        facts = replace(facts, teacher=None, teacher_revision=None)  # a folder is no name that others could use
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -28,9 +49,11 @@ def render_card(facts: CardFacts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML: `cell` and `text` escape what could break a table or a block
+        # Markdown, not HTML: what the template writes out is escaped here, unless it passes the filter `safe`.
+        autoescape=False,
+        finalize=_text,
     )
-    environment.filters.update(cell=_cell, percent=_percent, number=_number)
+    environment.filters.update(percent=_percent, number=_number)
     body = environment.get_template("pair.md.j2").render(
         facts=facts, rows=_rows(facts), metadata=_metadata(facts), tasks=sorted(facts.tasks)
     )
@@ -48,8 +71,8 @@ def _metadata(facts: CardFacts) -> str:
         "pipeline_tag": "fill-mask" if facts.language_modelling_head else "feature-extraction",
         "tags": ["bistill", "bilingual", "distillation", f"pair:{facts.source[0]}-{facts.target[0]}"],
     }
-    if facts.datasets:
-        values["datasets"] = list(facts.datasets)
+    if datasets := [name for name in facts.datasets if _HUB_ID.fullmatch(name)]:
+        values["datasets"] = datasets
     if facts.teacher is not None:
         values["base_model"] = facts.teacher
         values["base_model_relation"] = "finetune"
@@ -80,16 +103,24 @@ def _retention(result: Result, teacher: Result | None) -> str:
 
 
 def _dataset(result: Result) -> str:
-    parts = [result.dataset, result.dataset_config, result.split]
-    revision = (result.revision or "main").removeprefix("sha256:")[:12]
+    name = result.dataset if _HUB_ID.fullmatch(result.dataset) else PurePath(result.dataset).name
+    parts = [name, result.dataset_config, result.split]
+    revision = result.revision or "main"
+    if re.fullmatch("(sha256:)?[0-9a-f]{40,64}", revision):
+        revision = revision.removeprefix("sha256:")[:12]
     return "/".join(part for part in parts if part) + f"@{revision}"
 
 
-def _cell(value: object) -> str:
-    """Make a value safe inside a Markdown table's cell and outside of HTML."""
-    text = " ".join(str(value).split())
-    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`")):
-        text = text.replace(mark, escaped)
+def _text(value: object) -> object:
+    """Write a value so that it is read as the text that it is: no Markdown, no HTML, no second line or cell."""
+    from markupsafe import Markup
+
+    if isinstance(value, Markup):  # passed the filter `safe`, or became a string of a program by `tojson`
+        return value
+    text = re.sub(r"\s+", " ", str(value))
+    text = _MARKS.sub(r"\\\g<0>", text)
+    for mark, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(mark, entity)
     return text
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..batches import MODEL_INPUTS, PaddingCollator
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..model.sparse_delta import state_sha256
 from ..sources import LabelledSource, file_sha256
 from ..tasks import get_task
@@ -206,17 +206,19 @@ def evaluate_pair(
     from transformers.models.auto import modeling_auto
 
     from ..model import auto as _registered  # noqa: F401
-    from ..model.configuration_bistill import HEADS
+    from ..model.configuration_bistill import HEADS, BistillConfig
     from ..teacher import load_task_model, load_tokenizer
 
     kind = get_task(task)
     try:
         config = AutoConfig.from_pretrained(pair, revision=revision)
+        if config.model_type != BistillConfig.model_type:
+            raise ValueError(f"it is a model of the type {config.model_type!r}, not a pair")
         tokenizer = AutoTokenizer.from_pretrained(pair, revision=revision)
         student = getattr(modeling_auto, HEADS[kind.head]).from_pretrained(pair, task=task, revision=revision)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"the pair cannot be loaded ({str(error).splitlines()[0]})",
+            f"the pair cannot be loaded ({first_line(error)})",
             field="pair",
             value=str(pair),
             remedy="name a folder that a run packaged, or a published pair's Hub id",

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
+
 RESULTS_VERSION = 1
 
 
@@ -88,11 +90,15 @@ def read_results(file: Path) -> list[Result]:
     """Read what `write_results` wrote.
 
     Raises:
-        ValueError: the file has another version.
+        InputError: the file has another version.
     """
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if content.get("results_version") != RESULTS_VERSION:
-        raise ValueError(
-            f"{file}: results_version = {content.get('results_version')}: this code reads {RESULTS_VERSION}"
+        raise InputError(
+            f"this code reads version {RESULTS_VERSION}",
+            file=file,
+            field="results_version",
+            value=content.get("results_version"),
+            remedy="install the version of bistill-hub that wrote it, or evaluate again",
         )
     return [Result(**result) for result in content["results"]]

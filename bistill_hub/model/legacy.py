@@ -67,21 +67,24 @@ def from_legacy(folder: str | os.PathLike[str]) -> SparseDelta:
             remedy="load only files that hold tensors, numbers and lists; this one asks for more, or is damaged",
         ) from error
     _check_plain(content, file, "")
-    if (
-        not isinstance(content, Mapping)
-        or set(content) != {"diffs", "abs"}
-        or not all(
-            isinstance(part, Mapping) and all(isinstance(name, str) for name in part) for part in content.values()
-        )
-    ):
+    parts = content if isinstance(content, Mapping) else {}
+    named = all(isinstance(part, Mapping) and all(isinstance(name, str) for name in part) for part in parts.values())
+    if not named or not {"diffs", "abs"} <= set(parts):
         raise InputError(
             "expected the entries `diffs` and `abs`, each with encodings by parameter name",
             file=file,
             remedy="name a file in the authors' format",
         )
-    sparse = {name: _decode(encoding, file, name) for name, encoding in content["diffs"].items()}
+    # The authors' files can have further parts, such as `block_sparses`; what is in them would be lost in silence.
+    if beyond := sorted(str(name) for name, part in parts.items() if part and name not in ("diffs", "abs")):
+        raise InputError(
+            f"holds {', '.join(beyond)} besides `diffs` and `abs`, which cannot be read",
+            file=file,
+            remedy="name a file whose changes are all in `diffs` and `abs`",
+        )
+    sparse = {name: _decode(encoding, file, name) for name, encoding in parts["diffs"].items()}
     dense: dict[str, torch.Tensor] = {}
-    for name, encoding in content["abs"].items():
+    for name, encoding in parts["abs"].items():
         if isinstance(encoding, torch.Tensor):
             dense[name] = encoding.detach()
             continue
@@ -113,20 +116,21 @@ def _decode(encoding: Any, file: Path, name: str) -> SparseUpdate:
             raise ValueError(f"{len(steps)} indices but values of shape {tuple(values.shape)}")
         if len(steps) and (steps[0] < 0 or (steps[1:] < 1).any() or (steps > entries).any()):
             raise ValueError(f"the indices do not ascend within the {entries} entries of {size}")
-        flat = np.ravel_multi_index(np.unravel_index(np.cumsum(steps), size, order="F"), size)
+        # A single number has no axes to unravel; as a vector of one entry it has the same position.
+        axes = size or (1,)
+        flat = np.ravel_multi_index(np.unravel_index(np.cumsum(steps), axes, order="F"), axes)
         order = np.argsort(flat)
         return SparseUpdate(size, torch.from_numpy(flat[order]), values[torch.from_numpy(order)])
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InputError(str(error), file=file, field=name, remedy="publish the file again") from error
 
 
 def _whole_numbers(values: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
     if not isinstance(values, (list, tuple)):
         raise ValueError("`size` and `index_steps` must be lists")
-    numbers = np.asarray(values) if len(values) else np.zeros(0, np.int64)
-    if numbers.ndim != 1 or numbers.dtype.kind != "i":
+    if not all(issubclass(kind, (int, np.integer)) for kind in set(map(type, values))):
         raise ValueError("`size` and `index_steps` must be lists of whole numbers")
-    return numbers.astype(np.int64)
+    return np.asarray(values, dtype=np.int64)
 
 
 def _check_plain(value: Any, file: Path, place: str) -> None:

@@ -42,7 +42,7 @@ def dense(update):
 
 
 def decoded_by_hand(entry):
-    """Decode an encoding with the column-major formula alone: flat = sum of coordinate k x product of sizes before k."""
+    """Decode with the column-major formula alone: flat = sum of coordinate k times the product of sizes before k."""
     size = tuple(entry["size"])
     values = dict(zip(accumulate(int(step) for step in entry["index_steps"]), entry["values"].tolist(), strict=True))
     result = torch.zeros(size)
@@ -164,6 +164,7 @@ def save_raw_pickle(content, file):
     file.write_bytes(pickle.dumps(content))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("save", [torch.save, save_raw_pickle])
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_command_in_the_pickle_is_refused_and_not_run(tmp_path, save, nested):
@@ -225,6 +226,7 @@ def test_a_missing_file_is_refused_with_the_name_that_was_expected(tmp_path):
         from_legacy(tmp_path / "nowhere")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize(
     "content", [b"", b"plain text, not a pickle\n", b"\x80\x04.", b"PK\x03\x04 half a zip", b"(", b"\x80\x02}."]
 )
@@ -248,7 +250,6 @@ def test_a_truncated_file_is_refused(tmp_path, share):
     [
         {"diffs": {}},
         {"abs": {}},
-        {"diffs": {}, "abs": {}, "more": {}},
         {"diffs": [], "abs": {}},
         {"diffs": {}, "abs": torch.ones(1)},
         {"diffs": {7: torch.ones(1)}, "abs": {}},
@@ -276,7 +277,7 @@ MALFORMED = {
     "a first index beyond the end": (encoding(steps=[6], values=[1.0]), "out of bounds"),
     "a step beyond the end": (encoding(steps=[1, 7]), ASCEND),
     "steps whose sum wraps around": (encoding(steps=[1, 2**63 - 1, 2**63 - 1, 3], values=[1.0] * 4), ASCEND),
-    "a step beyond 64 bits": (encoding(steps=[1, 2**64]), "whole numbers"),
+    "a step beyond 64 bits": (encoding(steps=[1, 2**64]), "too large"),
     "a negative start": (encoding(steps=[-1, 2]), ASCEND),
     "a negative step": (encoding(steps=[5, -2]), ASCEND),
     "a negative step back to the start": (encoding(steps=[5, -5]), ASCEND),
@@ -289,7 +290,7 @@ MALFORMED = {
     "a size negative twice": ({**encoding(), "size": (-2, -3)}, "not the size of a parameter"),
     "a huge size": ({**encoding(), "size": (2**20, 2**20)}, "not the size of a parameter"),
     "a size beyond 64 bits": ({**encoding(), "size": (2**40, 2**40)}, "not the size of a parameter"),
-    "an extent beyond 64 bits": ({**encoding(), "size": (2**70,)}, "whole numbers"),
+    "an extent beyond 64 bits": ({**encoding(), "size": (2**70,)}, "too large"),
     "a size of nothing": ({**encoding(), "size": (0, 2**60)}, "do not ascend within the 0 entries"),
     "a size that is a number": ({**encoding(), "size": 6}, "must be lists"),
     "a size that is a word": ({**encoding(), "size": "23"}, "must be lists"),
@@ -303,6 +304,16 @@ def test_a_malformed_encoding_is_refused_by_file_and_parameter(tmp_path, part, e
     with pytest.raises(InputError, match=problem) as caught:
         from_legacy(tmp_path)
     assert (caught.value.file, caught.value.field) == (str(tmp_path / LEGACY_FILE), "bert.w")
+
+
+def test_a_third_part_may_be_there_but_must_be_empty(tmp_path):
+    content = {"diffs": {"w": encoding()}, "abs": {}, "block_sparses": {}}
+    torch.save(content, tmp_path / LEGACY_FILE)
+    assert from_legacy(tmp_path).entries == 2
+    content["block_sparses"]["v"] = encoding()
+    torch.save(content, tmp_path / LEGACY_FILE)
+    with pytest.raises(InputError, match="holds block_sparses besides `diffs` and `abs`"):
+        from_legacy(tmp_path)
 
 
 def test_an_update_of_nothing_is_read(tmp_path):

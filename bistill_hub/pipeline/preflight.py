@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,20 +77,22 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse an output folder that cannot be written, by its nearest parent that exists.
+    """Make the output folder, and refuse one that nothing can be written to by trying.
 
     Raises:
-        InputError: it is a file, or permission is missing.
+        InputError: it is a file, permission is missing, or the disk is full or read-only.
     """
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise InputError("this is not a folder", field="output", value=str(place), remedy="name a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")
+    except OSError as error:
         raise InputError(
-            "nothing can be written there", field="output", value=str(place), remedy="choose a folder of your own"
-        )
+            f"nothing can be written there ({error.strerror or error})",
+            field="output",
+            value=str(folder),
+            remedy="choose a folder of your own on a disk with room",
+        ) from error
 
 
 def _check_file(name: str | None, field: str) -> None:

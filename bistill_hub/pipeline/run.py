@@ -61,7 +61,6 @@ def run(recipe: Recipe, output_dir: str | Path, *, progress: bool = True, comman
     begin = time.monotonic()
     folder = Path(output_dir)
     check_writable(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK_FILE)
     try:
         with lock.acquire(timeout=0):

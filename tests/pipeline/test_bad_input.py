@@ -1,0 +1,170 @@
+"""What a user gets wrong is said before anything expensive starts: file, field, value, remedy, exit code 2."""
+
+import pytest
+from click.testing import CliRunner
+
+from bistill_hub import cli
+from bistill_hub.pipeline import run as run_module
+
+
+@pytest.fixture
+def attempt(tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
+    """Run the command with everything right but what is passed; fails the test if any stage is begun."""
+
+    def begun(*_args, **_kwargs):
+        raise AssertionError("a stage was begun")
+
+    monkeypatch.setattr(run_module, "complete", begun)
+
+    def call(*changes, output=None, teacher="xlm-roberta"):
+        right = {
+            "teacher.model": tiny_teacher_dirs[teacher],
+            "source.text": text_files["en"],
+            "target.text": text_files["sw"],
+            "tasks.ner.train": ner_files["en"]["train"],
+            "tasks.ner.validation": ner_files["en"]["dev"],
+            "tasks.ner.test_source": ner_files["en"]["test"],
+            "tasks.ner.test_target": ner_files["sw"]["test"],
+            "tasks.ner.max_length": 64,
+            "bilingual.block_size": 48,
+        }
+        words = [word for key, value in right.items() for word in ("--set", f"{key}={value}")]
+        words += [word for change in changes for word in ("--set", change)]
+        return CliRunner().invoke(cli.main, ["run", "en_sw", "-o", str(output or tmp_path / "out"), *words])
+
+    return call
+
+
+def refused(result, *parts):
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert "Traceback" not in result.output
+    # Reading a table shows a progress bar; the error is the last line.
+    error = result.stderr.strip().splitlines()[-1]
+    assert error.startswith("Error: ")
+    for part in parts:
+        assert str(part) in error, error
+
+
+def test_everything_right_begins(attempt):
+    result = attempt()
+    assert isinstance(result.exception, AssertionError)
+
+
+def test_a_missing_text(attempt):
+    refused(
+        attempt("source.text=/nowhere/en.txt"), "source.text", "/nowhere/en.txt", "no such file", "Correct the path"
+    )
+
+
+def test_missing_labels(attempt):
+    refused(attempt("tasks.ner.test_target=/nowhere/sw.conll"), "tasks.ner.test_target", "/nowhere/sw.conll")
+
+
+def test_an_empty_text(attempt, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    refused(attempt(f"target.text={tmp_path / 'empty.txt'}"), "target.text", "empty.txt", "the file is empty")
+
+
+def test_a_text_of_blank_lines(attempt, tmp_path):
+    (tmp_path / "blank.txt").write_text("\n  \n\n")
+    refused(attempt(f"target.text={tmp_path / 'blank.txt'}"), "blank.txt", "target.text", "no text", "non-empty line")
+
+
+def test_a_text_that_is_not_utf8(attempt, tmp_path):
+    (tmp_path / "latin.txt").write_bytes("café\n".encode("latin-1"))
+    refused(attempt(f"target.text={tmp_path / 'latin.txt'}"), "latin.txt", "not UTF-8", "Convert the file")
+
+
+def test_a_wrong_column(attempt, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"words": ["Juma"], "tags": ["B-PER"]}\n')
+    refused(attempt(f"tasks.ner.train={tmp_path / 'rows.jsonl'}"), "rows.jsonl", "columns.t", "tokens", "words")
+
+
+def test_a_column_of_text_that_there_is_not(attempt, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"sentence": "Habari"}\n')
+    refused(attempt(f"target.text={tmp_path / 'rows.jsonl'}"), "rows.jsonl", "column", "'text'", "sentence")
+
+
+def test_a_label_that_training_lacks(attempt, tmp_path):
+    (tmp_path / "test.conll").write_text("Juma\tB-PER\nleo\tB-DATE\n\n")
+    refused(attempt(f"tasks.ner.test_target={tmp_path / 'test.conll'}"), "test.conll", "DATE", "label_map")
+
+
+def test_a_malformed_tag(attempt, tmp_path):
+    (tmp_path / "train.conll").write_text("Juma\tB-PER\nleo\tO-O\n\n")
+    refused(attempt(f"tasks.ner.train={tmp_path / 'train.conll'}"), "train.conll", "O-O")
+
+
+def test_a_factor_that_does_not_divide_the_layers(attempt):
+    refused(attempt("student.layer_reduction_factor=4"), "layer_reduction_factor", "4", "6")
+
+
+def test_a_layer_that_the_teacher_does_not_have(attempt):
+    refused(attempt("student.layer_map=[1, 6]"), "layer_map", "6")
+
+
+def test_blocks_longer_than_the_teachers_positions(attempt):
+    refused(attempt("bilingual.block_size=4096"), "bilingual.block_size", "4096", "at most")
+
+
+def test_inputs_longer_than_the_teachers_positions(attempt):
+    refused(attempt("tasks.ner.max_length=4096", teacher="bert"), "tasks.ner.max_length", "4096", "at most")
+
+
+def test_a_teacher_that_there_is_not(attempt, tmp_path):
+    refused(attempt(f"teacher.model={tmp_path}"), "teacher.model", tmp_path, "config.json")
+
+
+def test_a_teacher_of_an_unsupported_architecture(attempt, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    refused(attempt(f"teacher.model={tmp_path}"), "model_type", "gpt2", "bert")
+
+
+def test_a_task_that_there_is_not(attempt):
+    refused(
+        attempt('tasks=[{"name": "haiku", "train": "a", "validation": "a", "test_source": "a", "test_target": "a"}]'),
+        "haiku",
+        "ner",
+    )
+
+
+def test_an_output_that_is_a_file(attempt, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    refused(attempt(output=tmp_path / "file"), "output", tmp_path / "file", "Choose a folder")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_output_below_a_file(attempt, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    refused(attempt(output=tmp_path / "file" / "out"), "output", "nothing can be written there")
+
+
+def test_a_language_delta_that_there_is_not(attempt):
+    refused(attempt("teacher.language_deltas.sw=/nowhere/delta.safetensors"), "language_deltas.sw", "/nowhere")
+
+
+def test_an_unknown_field(attempt):
+    refused(attempt("bilingual.step=3"), "--set", "bilingual.step", "'step'", "steps")
+
+
+def test_a_value_out_of_range(attempt):
+    refused(attempt("tasks.ner.distillation.density=1.5"), "density", "1.5", "less than or equal to 1")
+
+
+def test_a_word_that_is_no_assignment(attempt):
+    refused(attempt("bilingual.steps"), "--set", "bilingual.steps", "key=value")
+
+
+def test_a_recipe_that_there_is_not():
+    refused(CliRunner().invoke(cli.main, ["run", "en_xx"]), "RECIPE", "en_xx", "en_sw")
+
+
+def test_a_recipe_file_without_a_recipe(tmp_path):
+    (tmp_path / "mine.py").write_text("A = 1\n")
+    refused(CliRunner().invoke(cli.main, ["run", str(tmp_path / "mine.py")]), "mine.py", "RECIPE", "Define")
+
+
+def test_a_field_file_that_is_not_toml(tmp_path):
+    (tmp_path / "fields.toml").write_text("a = = 1\n")
+    result = CliRunner().invoke(cli.main, ["run", "en_sw", "--set-file", str(tmp_path / "fields.toml")])
+    refused(result, "fields.toml", "not TOML")

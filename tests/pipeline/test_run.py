@@ -1,0 +1,155 @@
+"""A run leaves a folder a stage, skips what is done, redoes what changed, and its scores are of what it packaged."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from bistill_hub import InputError, SparseDelta, evaluate_pair, run
+from bistill_hub.evaluation.results import read_results
+from bistill_hub.model.sparse_delta import state_sha256
+from bistill_hub.sources import LabelledSource
+
+BACKBONES = ("bert", "xlm-roberta")
+STAGES = [
+    "student",
+    "phase 1",
+    "ner teacher",
+    "ner phase 2",
+    "ner phase 2 without phase 1",
+    "ner random teacher",
+    "evaluation",
+    "package",
+]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_stage_leaves_a_folder_with_a_manifest(runs, backbone):
+    assert [stage.name for stage in runs[backbone].stages] == STAGES
+    for stage in runs[backbone].stages:
+        manifest = json.loads((stage.folder / "manifest.json").read_text())
+        assert manifest["stage"] == stage.name
+        assert manifest["inputs"]["versions"]["transformers"]
+        assert manifest["inputs"].get("seed", 0) == 0
+        assert manifest["seconds"] == stage.seconds
+        assert all((stage.folder / file).is_file() for file in manifest["outputs"])
+        assert not (stage.folder / "training").exists(), "checkpoints of a finished stage are removed"
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_student_is_half_the_teacher_with_the_pairs_vocabulary(runs, backbone):
+    facts = runs[backbone].stages[0].facts
+    assert facts["layer_map"] == [1, 3, 5]
+    assert facts["student"]["layers"] == 3
+    assert facts["student"]["vocabulary"] < facts["teacher"]["vocabulary"]
+    assert facts["language_modelling_head"]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_phase_1_changes_the_encoder_and_leaves_the_language_modelling_head(runs, backbone):
+    before = load_file(runs[backbone].stages[0].folder / "model.safetensors")
+    after = load_file(runs[backbone].stages[1].folder / "model.safetensors")
+    assert set(before) == set(after)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(".encoder.layer." in name for name in changed)
+    assert all(".pooler." not in name and (".encoder." in name or ".embeddings." in name) for name in changed)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_scores_cover_every_model_on_both_languages_with_intervals(runs, backbone):
+    results = runs[backbone].results
+    models = ["teacher", "student", "trimmed_teacher", "no_phase_1", "random_teacher"]
+    assert [(r.role, r.model) for r in results] == [(role, m) for role in ("source", "target") for m in models]
+    for result in results:
+        assert 0 <= result.low <= result.score <= result.high <= 1
+        assert result.n == 50
+        assert result.trivial == 0
+        assert result.revision.startswith("sha256:")
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_tuned_teacher_learnt_the_task(runs, backbone):
+    scores = {(r.model, r.role): r.score for r in runs[backbone].results}
+    assert scores["teacher", "source"] > 0.5
+    assert scores["trimmed_teacher", "source"] > 0.5
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_student_that_was_scored_is_the_one_that_was_packaged(runs, backbone, ner_files):
+    repository = runs[backbone].repository
+    student = [r for r in runs[backbone].results if r.model == "student"]
+    model = AutoModelForTokenClassification.from_pretrained(repository, task="ner")
+    assert {r.weights_sha256 for r in student} == {state_sha256(model.state_dict())}
+    tests = {language: LabelledSource(path=ner_files[language]["test"]) for language in ("en", "sw")}
+    again = evaluate_pair(repository, "ner", tests, max_length=64, progress=False)
+    assert [r.scores for r in again] == [r.scores for r in student]
+    assert read_results(repository / "tasks/ner/results.json") == list(runs[backbone].results)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_published_delta_is_sparse_and_names_its_base(runs, backbone):
+    repository = runs[backbone].repository
+    delta = SparseDelta.load(repository / "tasks/ner/delta.safetensors")
+    assert delta.density == pytest.approx(0.08, abs=1e-4)
+    assert delta.metadata["base_sha256"] == state_sha256(load_file(repository / "model.safetensors"))
+    assert delta.metadata["labels"][0] == "O"
+
+
+def test_a_second_run_skips_everything_and_a_changed_setting_redoes_what_hangs_on_it(runs, small_recipes, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs["bert"].repository.parent.parent, folder)
+    again = run(small_recipes["bert"], folder, progress=False)
+    assert all(stage.skipped for stage in again.stages)
+    changed = small_recipes["bert"].replace({"tasks.ner.distillation.density": 0.02})
+    redone = {stage.name for stage in run(changed, folder, progress=False).stages if not stage.skipped}
+    assert redone == {"ner phase 2", "ner phase 2 without phase 1", "evaluation", "package"}
+
+
+def test_equal_runs_give_equal_packages_byte_for_byte(runs, small_recipes, tmp_path):
+    other = run(small_recipes["xlm-roberta"], tmp_path / "again", progress=False).repository
+    one = runs["xlm-roberta"].repository
+    files = sorted(file.relative_to(one) for file in one.rglob("*") if file.is_file())
+    assert files == sorted(file.relative_to(other) for file in other.rglob("*") if file.is_file())
+    # The card tells how long each stage took; everything else is equal.
+    for file in files:
+        if file.name != "README.md":
+            assert (one / file).read_bytes() == (other / file).read_bytes(), file
+
+
+def test_two_runs_into_one_folder_are_refused(small_recipes, tmp_path):
+    with FileLock(tmp_path / ".running"), pytest.raises(InputError, match="another run is writing there"):
+        run(small_recipes["bert"], tmp_path, progress=False)
+
+
+def test_a_recipe_without_tasks_gives_a_packaged_encoder(small_recipes, tmp_path):
+    recipe = small_recipes["bert"].replace(
+        {"tasks": [], "baselines": [], "student.layer_reduction_factor": 1, "bilingual.steps": 0}
+    )
+    result = run(recipe, tmp_path, progress=False)
+    assert result.results == ()
+    assert not (result.repository / "tasks").exists()
+    config = json.loads((result.repository / "config.json").read_text())
+    assert config["num_hidden_layers"] == 6
+    assert len(AutoTokenizer.from_pretrained(result.repository)) == config["vocab_size"]
+
+
+def test_a_tuned_teacher_and_language_deltas_are_taken_as_they_are(runs, small_recipes, tmp_path):
+    start = load_file(runs["bert"].stages[0].folder.parent / "ner-teacher" / "model.safetensors")
+    encoder = {name: tensor for name, tensor in start.items() if name.startswith("bert.")}
+    moved = {name: tensor + 0.01 * (torch.rand_like(tensor) > 0.98) for name, tensor in encoder.items()}
+    SparseDelta.from_models(encoder, moved).save(tmp_path / "sw.safetensors")
+    recipe = small_recipes["bert"].replace(
+        {
+            "teacher.language_deltas": {"sw": str(tmp_path / "sw.safetensors")},
+            "tasks.ner.teacher.model": str(runs["bert"].stages[2].folder),
+            "baselines": [],
+            "bilingual.steps": 4,
+        }
+    )
+    result = run(recipe, tmp_path / "run", progress=False)
+    teacher = {r.role: r.score for r in result.results if r.model == "teacher"}
+    assert teacher == {r.role: r.score for r in runs["bert"].results if r.model == "teacher"}
