@@ -83,22 +83,27 @@ def predict(
     logits: list[Any] = [None] * len(inputs)
     was_training = model.training
     model.eval()
-    with torch.inference_mode(), tqdm(total=len(inputs), desc=description, disable=not progress, unit="inputs") as bar:
-        start = 0
-        while start < len(order):
-            count = max(1, PADDED_TOKENS_AT_A_TIME // max(int(lengths[order[start]]), 1))
-            rows = order[start : start + count]
-            batch = collate([inputs[int(row)] for row in rows])
-            outputs = model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
-            if "start_logits" in outputs:
-                found = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
-            else:
-                found = outputs.logits
-            for row, array in zip(rows, found.float().cpu().numpy(), strict=True):
-                logits[row] = array[: lengths[row]] if array.ndim == 2 else array
-            start += len(rows)
-            bar.update(len(rows))
-    model.train(was_training)
+    try:
+        with (
+            torch.inference_mode(),
+            tqdm(total=len(inputs), desc=description, disable=not progress, unit="inputs") as bar,
+        ):
+            start = 0
+            while start < len(order):
+                count = max(1, PADDED_TOKENS_AT_A_TIME // max(int(lengths[order[start]]), 1))
+                rows = order[start : start + count]
+                batch = collate([inputs[int(row)] for row in rows])
+                outputs = model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+                if "start_logits" in outputs:
+                    found = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
+                else:
+                    found = outputs.logits
+                for row, array in zip(rows, found.float().cpu().numpy(), strict=True):
+                    logits[row] = array[: lengths[row]] if array.ndim == 2 else array
+                start += len(rows)
+                bar.update(len(rows))
+    finally:
+        model.train(was_training)
     return task.decode(features, logits, dataset, labels)
 
 

@@ -1,0 +1,167 @@
+"""Write a study's page from what a run left: scores, times, training curves, the package's listing.
+
+python docs/studies/render.py RUN_FOLDER PAGE.md --title TITLE --command COMMAND --machine MACHINE [--notes NOTES.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+from pathlib import Path
+
+from bistill_hub.evaluation.results import Result, read_results, retention
+
+
+def _scores(results: list[Result]) -> list[str]:
+    teachers = {(r.task, r.language): r for r in results if r.model == "teacher"}
+    lines = [
+        "| task | language | model | metric | score % | 95 % interval | precision % | recall % | trivial % | retention % | n |",
+        "|---|---|---|---|---:|---|---:|---:|---:|---:|---:|",
+    ]
+    for r in results:
+        kept = None if r.model == "teacher" else retention(r, teachers[r.task, r.language])
+        shown = "" if r.model == "teacher" else "teacher not above trivial" if kept is None else f"{100 * kept:.1f}"
+        precision, recall = (
+            f"{100 * r.scores[name]:.1f}" if name in r.scores else "" for name in ("precision", "recall")
+        )
+        lines.append(
+            f"| {r.task} | {r.language} ({r.role}) | {r.model.replace('_', ' ')} | {r.metric} | {100 * r.score:.1f} | "
+            f"{100 * r.low:.1f} to {100 * r.high:.1f} | {precision} | {recall} | {100 * r.trivial:.1f} | {shown} | {r.n:,} |"
+        )
+    return lines
+
+
+def _by_type(results: list[Result]) -> list[str]:
+    types = sorted({name.split(".")[0] for r in results for name in r.scores if name.endswith(".f1")})
+    if not types:
+        return []
+    lines = [
+        "| task | language | model | " + " | ".join(f"{kind} F1 % (n)" for kind in types) + " |",
+        "|---|---|---|" + "---:|" * len(types),
+    ]
+    for r in results:
+        cells = [
+            f"{100 * r.scores[f'{kind}.f1']:.1f} ({r.scores[f'{kind}.number']:.0f})" if f"{kind}.f1" in r.scores else ""
+            for kind in types
+        ]
+        lines.append(f"| {r.task} | {r.language} | {r.model.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _stages(stages: list[dict[str, object]]) -> list[str]:
+    lines = ["| stage | minutes | last loss | best on development data | settings |", "|---|---:|---:|---:|---|"]
+    for stage in stages:
+        facts = stage["facts"]
+        settings = ", ".join(f"{k} {v}" for k, v in (facts.get("settings") or {}).items() if v is not None)
+        loss, best = facts.get("loss"), facts.get("validation")
+        lines.append(
+            f"| {stage['stage']} | {stage['seconds'] / 60:.1f} | {'' if loss is None else f'{loss:.4g}'} | "
+            f"{'' if best is None else f'{100 * best:.1f}'} | {settings} |"
+        )
+    total = sum(stage["seconds"] for stage in stages) / 60
+    return [*lines, f"| all | {total:.1f} | | | |"]
+
+
+def _curve(stage: dict[str, object]) -> list[str]:
+    rows = [entry for entry in stage["facts"]["curve"] if "eval_loss" in entry]
+    return ["| step | loss on held-out text |", "|---:|---:|"] + [
+        f"| {row['step']:,} | {row['eval_loss']:.4f} |" for row in rows
+    ]
+
+
+def _listing(folder: Path) -> list[str]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return ["```text", *(f"{file.stat().st_size:>12,}  {file.relative_to(folder)}" for file in files), "```"]
+
+
+def main() -> None:
+    """Read the arguments and write page and raw figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("page", type=Path)
+    for name in ("title", "command", "machine"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--notes", type=Path, help="Markdown in one's own words, put after the scores")
+    args = parser.parse_args()
+
+    manifests = sorted(args.run.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime)
+    stages = [json.loads(file.read_text(encoding="utf-8")) for file in manifests]
+    repository = args.run / "package" / "repository"
+    raw = args.page.with_suffix("")
+    raw.mkdir(exist_ok=True)
+    results: list[Result] = []
+    for file in sorted(repository.glob("tasks/*/results.json")):
+        results += read_results(file)
+        shutil.copyfile(file, raw / f"{file.parent.name}.results.json")
+    kept = ("stage", "seconds", "facts", "fingerprint")
+    (raw / "stages.json").write_text(
+        json.dumps([{name: stage[name] for name in kept} for stage in stages], indent=1, sort_keys=True) + "\n"
+    )
+    shutil.copyfile(repository / "recipe.json", raw / "recipe.json")
+    shutil.copyfile(repository / "README.md", raw / "card.md")
+
+    student = next(stage["facts"] for stage in stages if stage["stage"] == "student")
+    phase_1 = next(stage for stage in stages if stage["stage"] == "phase 1")
+    languages = student["vocabulary"]["languages"]
+    page = [
+        f"# {args.title}",
+        "",
+        f"{datetime.date.today().isoformat()}; {args.machine}. Made by",
+        "",
+        "```bash",
+        args.command,
+        "```",
+        "",
+        f"This page was written by `docs/studies/render.py` from the run's files; the raw figures are in [{raw.name}/]({raw.name}/).",
+        "",
+        "## Scores",
+        "",
+        "One seed. Intervals are 95 % percentile bootstrap intervals over test sentences (1,000 resamples). Student and",
+        "student without phase 1 are the packaged, reloaded models.",
+        "",
+        *_scores(results),
+        "",
+        *_by_type(results),
+        "",
+        *([args.notes.read_text(encoding="utf-8").strip(), ""] if args.notes else []),
+        "## The student",
+        "",
+        "| | teacher | student |",
+        "|---|---:|---:|",
+        *(
+            f"| {name} | {student['teacher'][name]:,} | {student['student'][name]:,} |"
+            for name in ("parameters", "layers", "vocabulary")
+        ),
+        "",
+        f"Student layers are copies of teacher layers {', '.join(map(str, student['layer_map']))} (from 0).",
+        "",
+        "| language | lines | tokens | tokens kept % | lines with a dropped piece % | pieces a word, teacher | student |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *(
+            f"| {code} | {student['corpora'][code]['lines']:,} | {student['corpora'][code]['tokens']:,} | "
+            f"{100 * report['corpus_tokens_kept']:.2f} | {100 * report['lines_with_dropped_pieces']:.2f} | "
+            f"{report['fertility_before']:.3f} | {report['fertility_after']:.3f} |"
+            for code, report in sorted(languages.items())
+        ),
+        "",
+        "## Times and settings",
+        "",
+        *_stages(stages),
+        "",
+        "Phase 1, attention and hidden-state loss together:",
+        "",
+        *_curve(phase_1),
+        "",
+        "## The packaged folder",
+        "",
+        "Bytes and names:",
+        "",
+        *_listing(repository),
+    ]
+    args.page.write_text("\n".join(page) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,405 @@
+"""A card states what the records hold and nothing else, and no name in them can break its Markdown or its metadata.
+
+`golden/pair.md` is the card of `FACTS`. After a wanted change of the template, write it anew and read the difference:
+`BISTILL_UPDATE_GOLDEN=1 python -m pytest tests/cards/test_card.py`.
+"""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from bistill_hub.cards.card import render_card
+from bistill_hub.cards.facts import CardFacts, ModelFacts
+from bistill_hub.errors import InputError
+from bistill_hub.evaluation.results import Result
+
+GOLDEN = Path(__file__).parent / "golden" / "pair.md"
+
+TEACHER_TARGET = Result(
+    task="ner",
+    task_version="1",
+    model="teacher",
+    weights_sha256="0" * 64,
+    language="sw",
+    role="target",
+    dataset="some/ner",
+    dataset_config="swa",
+    split="test",
+    revision="0123456789abcdef0123456789abcdef01234567",
+    n=1283,
+    metric="f1",
+    score=0.712,
+    low=0.69,
+    high=0.731,
+    trivial=0.0,
+    scores={"f1": 0.712},
+    seed=0,
+)
+TEACHER_SOURCE = replace(
+    TEACHER_TARGET,
+    language="en",
+    role="source",
+    dataset="test.en.conll",
+    dataset_config=None,
+    split=None,
+    revision=f"sha256:{'ab' * 32}",
+    score=0.9,
+    low=0.88,
+    high=0.92,
+)
+RESULTS = (
+    TEACHER_SOURCE,
+    replace(TEACHER_SOURCE, model="student", score=0.855, low=0.84, high=0.87),
+    TEACHER_TARGET,
+    replace(TEACHER_TARGET, model="student", score=0.623, low=0.6, high=0.65),
+    replace(TEACHER_TARGET, model="no_phase_1", score=0.31, low=0.29, high=0.33),
+)
+REPORT = {
+    "corpus_tokens_kept": 0.9987,
+    "lines_with_dropped_pieces": 0.0123,
+    "unknown_before": 0.0001,
+    "unknown_after": 0.0002,
+    "fertility_before": 1.75,
+    "fertility_after": 1.7512,
+}
+FACTS = CardFacts(
+    name="bistill-en-sw",
+    source=("en", "English"),
+    target=("sw", "Swahili"),
+    license="apache-2.0",
+    teacher="google-bert/bert-base-multilingual-cased",
+    teacher_revision=None,
+    teacher_size=ModelFacts(parameters=177_853_440, layers=12, vocabulary=119_547),
+    student_size=ModelFacts(parameters=66_000_000, layers=6, vocabulary=29_876),
+    layer_map=(1, 3, 5, 7, 9, 11),
+    language_modelling_head=True,
+    tasks={"ner": {"head": "token-classification", "labels": ["O", "B-PER", "I-PER"], "density": 0.08}},
+    results=RESULTS,
+    vocabulary={"languages": {"sw": {**REPORT, "fertility_before": 2.01}, "en": REPORT}},
+    training={
+        "stages": [
+            {"name": "student", "settings": "", "loss": "", "seconds": 90.0},
+            {"name": "phase 1", "settings": "steps 200000, batch_size 8", "loss": "0.1234", "seconds": 3600.0},
+        ]
+    },
+    corpora={
+        "en": {"name": "some/text/en/train", "lines": 1_000_000, "tokens": 25_000_000},
+        "sw": {"name": "sw.txt", "lines": 5000, "tokens": 120_000},
+    },
+    datasets=("some/ner", "some/text"),
+    versions={"transformers": "5.23.0", "torch": "2.8.0"},
+    recipe_sha256="cd" * 32,
+    seed=0,
+    command="bistill run en_sw --set source.text=en.txt",
+    limits="Only *newspapers* were read.\n\n- Names of people are **biased**.",
+)
+NOTHING_EVALUATED = replace(FACTS, tasks={}, results=())
+
+HOSTILE = "a|b\n---\n# c `d` <script>x</script> & *e* __f__ [g](http://h) ~~i~~ \\| ${j} 'k' \"l\": {m} ```"
+ONE_LINE = re.sub(r"\s+", " ", HOSTILE)
+
+
+def split(card):
+    """The metadata's text and the body, cut where the Hub cuts them."""
+    found = re.match(r"^(\s*---[\r\n]+)([\S\s]*?)([\r\n]+---(\r\n|\n|$))", card)
+    assert found, card
+    return found[2], card[found.end() :]
+
+
+def metadata(card):
+    return yaml.safe_load(split(card)[0])
+
+
+def parsed(card):
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(split(card)[1])
+
+
+def plain(inline):
+    """The text of an inline token; markup other than code spans is an error here."""
+    kinds = {child.type for child in inline.children}
+    assert kinds <= {"text", "text_special", "code_inline"}, kinds
+    return "".join(child.content for child in inline.children)
+
+
+def tables(card):
+    """Every table as rows of cell texts, the header first."""
+    found = []
+    tokens = parsed(card)
+    for place, token in enumerate(tokens):
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            found[-1].append([])
+        elif token.type in ("th_open", "td_open"):
+            found[-1][-1].append(plain(tokens[place + 1]))
+    return found
+
+
+def headings(card):
+    tokens = parsed(card)
+    return [(t.tag, tokens[place + 1].content) for place, t in enumerate(tokens) if t.type == "heading_open"]
+
+
+def section(card, title):
+    """The text under a heading."""
+    return re.split(r"(?m)^## ", split(card)[1].partition(f"## {title}\n")[2])[0].strip()
+
+
+class TestGolden:
+    def test_the_card_is_the_one_that_was_read_and_approved(self):
+        card = render_card(FACTS)
+        if os.environ.get("BISTILL_UPDATE_GOLDEN") == "1":
+            GOLDEN.write_text(card, encoding="utf-8")
+        assert card == GOLDEN.read_text(encoding="utf-8")
+
+    def test_equal_facts_give_equal_bytes_in_whatever_order_they_are_kept(self):
+        turned = replace(
+            FACTS,
+            versions=dict(reversed(FACTS.versions.items())),
+            corpora=dict(reversed(FACTS.corpora.items())),
+            vocabulary={"languages": dict(reversed(FACTS.vocabulary["languages"].items()))},
+        )
+        assert render_card(turned) == render_card(FACTS)
+
+    @pytest.mark.parametrize("facts", [FACTS, NOTHING_EVALUATED], ids=["evaluated", "not evaluated"])
+    def test_it_is_tidy(self, facts):
+        card = render_card(facts)
+        assert card.endswith("\n")
+        assert not card.endswith("\n\n")
+        for line in card.splitlines():
+            assert line == line.rstrip()
+        assert "\n\n\n" not in card
+        for word in ("None", "TODO", "{{", "}}", "{%", "nan"):
+            assert word not in card
+
+    def test_its_sections_come_in_the_order_that_readers_need(self):
+        assert headings(render_card(FACTS)) == [
+            ("h1", "bistill-en-sw"),
+            *(
+                ("h2", title)
+                for title in (
+                    "At a glance", "Use", "Intended use", "Evaluation", "Tokenizer", "Training", "Limits and biases",
+                    "Reproduce", "Citation",
+                )
+            ),
+        ]  # fmt: skip
+
+
+class TestMetadata:
+    def test_it_says_what_the_hub_asks_for(self):
+        assert metadata(render_card(FACTS)) == {
+            "language": ["en", "sw"],
+            "license": "apache-2.0",
+            "library_name": "transformers",
+            "pipeline_tag": "fill-mask",
+            "tags": ["bistill", "bilingual", "distillation", "pair:en-sw"],
+            "datasets": ["some/ner", "some/text"],
+            "base_model": "google-bert/bert-base-multilingual-cased",
+            "base_model_relation": "finetune",
+        }
+
+    def test_masks_are_filled_only_where_a_language_modelling_head_ships(self):
+        card = render_card(replace(FACTS, language_modelling_head=False))
+        assert metadata(card)["pipeline_tag"] == "feature-extraction"
+
+    @pytest.mark.parametrize("name", ["license", "limits"])
+    @pytest.mark.parametrize("text", ["", " \n"])
+    def test_licence_and_limits_are_required(self, name, text):
+        with pytest.raises(InputError, match=rf"bistill-en-sw: {name} = .*cannot do without it\. Write it"):
+            render_card(replace(FACTS, **{name: text}))
+
+    @pytest.mark.parametrize("teacher", [None, "/home/me/teacher", "../teacher", "~/teacher", "a/b/c", "C:\\teacher"])
+    def test_a_teacher_without_a_hub_id_is_no_base_model_and_is_not_named(self, teacher):
+        card = render_card(replace(FACTS, teacher=teacher))
+        assert not {"base_model", "base_model_relation"} & set(metadata(card))
+        assert "distilled from a multilingual teacher without a public name" in card
+        assert teacher is None or teacher not in card
+
+    def test_data_sets_are_hub_ids_or_left_out(self):
+        card = render_card(replace(FACTS, datasets=("/home/me/data", "some/text", "./data")))
+        assert metadata(card)["datasets"] == ["some/text"]
+        assert "datasets" not in metadata(render_card(replace(FACTS, datasets=("/home/me/data",))))
+        assert "datasets" not in metadata(render_card(replace(FACTS, datasets=())))
+
+    def test_no_entry_is_null(self):
+        bare = replace(NOTHING_EVALUATED, teacher=None, datasets=())
+        for facts in (FACTS, bare):
+            found = metadata(render_card(facts))
+            assert all(value not in (None, [], "") for value in found.values())
+            assert "null" not in split(render_card(facts))[0]
+
+    @pytest.mark.parametrize("code", ["no", "on", "y", "nan"])
+    def test_language_codes_that_yaml_takes_for_something_else_stay_codes(self, code):
+        card = render_card(replace(FACTS, target=(code, "Norwegian")))
+        assert metadata(card)["language"] == ["en", code]
+
+
+class TestEvaluation:
+    def test_each_result_is_a_row(self):
+        header, *rows = tables(render_card(FACTS))[1]
+        assert header == [
+            "task", "language", "data set", "n", "metric", "model", "score", "95 % interval", "trivial", "retention %",
+        ]  # fmt: skip
+        place = "some/ner/swa/test@0123456789ab"
+        assert rows == [
+            ["ner", "en (source)", "test.en.conll@abababababab", "1,283", "f1", *rest]
+            for rest in (
+                ("teacher", "90.0", "88.0 to 92.0", "0.0", ""),
+                ("student", "85.5", "84.0 to 87.0", "0.0", "95.0"),
+            )
+        ] + [
+            ["ner", "sw (target)", place, "1,283", "f1", *rest]
+            for rest in (
+                ("teacher", "71.2", "69.0 to 73.1", "0.0", ""),
+                ("student", "62.3", "60.0 to 65.0", "0.0", "87.5"),
+                ("no phase 1", "31.0", "29.0 to 33.0", "0.0", "43.5"),
+            )
+        ]
+
+    def test_retention_is_said_not_to_exist_where_the_teacher_is_not_above_the_trivial_baseline(self):
+        results = tuple(replace(result, trivial=0.69) for result in RESULTS if result.language == "sw")
+        _, *rows = tables(render_card(replace(FACTS, results=results)))[1]
+        assert [row[-1] for row in rows] == ["", *["teacher not above the trivial baseline"] * 2]
+
+    def test_without_a_teacher_s_score_there_is_no_retention(self):
+        _, row = tables(render_card(replace(FACTS, results=(RESULTS[3],))))[1]
+        assert row[-1] == ""
+
+    def test_without_results_there_is_no_number_and_no_talk_of_scores(self):
+        card = render_card(NOTHING_EVALUATED)
+        assert section(card, "Evaluation") == "No task was evaluated: this repository holds the encoder alone."
+        assert "zero-shot" not in card
+        assert "labels" not in section(card, "At a glance") + card.partition("## At a glance")[0]
+
+    def test_every_number_of_the_evaluation_comes_from_the_results(self):
+        text = section(render_card(FACTS), "Evaluation")
+        known = {"95"}  # the interval's coverage
+        for result in RESULTS:
+            known |= {f"{100 * value:.1f}" for value in (result.score, result.low, result.high, result.trivial)}
+            known |= {f"{result.n:,}", str(result.seed)}
+        known |= {"95.0", "87.5", "43.5"}  # retention
+        table = re.sub(r"@[0-9a-f]{12}|\bf1\b|phase 1", "", text)
+        assert set(re.findall(r"\d[\d.,]*\d|\d", table)) == known
+
+    @pytest.mark.parametrize(
+        ("revision", "shown"),
+        [
+            ("refs/convert/parquet", "@refs/convert/parquet"),
+            ("release-2024-01-31", "@release-2024-01-31"),
+            ("f" * 40, f"@{'f' * 12}"),
+            (f"sha256:{'e' * 64}", f"@{'e' * 12}"),
+            (None, "@main"),
+        ],
+    )
+    def test_commits_and_hashes_are_cut_and_names_of_revisions_are_not(self, revision, shown):
+        results = (replace(TEACHER_TARGET, revision=revision),)
+        _, row = tables(render_card(replace(FACTS, results=results)))[1]
+        assert row[2] == f"some/ner/swa/test{shown}"
+
+    def test_a_data_set_s_folder_is_not_shown(self):
+        results = (replace(TEACHER_TARGET, dataset="/home/me/data/mine"),)
+        assert "/home/me" not in render_card(replace(FACTS, results=results))
+
+
+def test_made_up_data_are_labelled_before_anything_else():
+    card = render_card(replace(FACTS, synthetic=True))
+    first = split(card)[1].strip().splitlines()[0]
+    assert first.startswith("**Synthetic demonstration")
+    assert "Synthetic" not in render_card(FACTS)
+
+
+def test_the_contributor_s_own_words_keep_their_markdown():
+    assert section(render_card(FACTS), "Limits and biases") == FACTS.limits
+
+
+def test_each_snippet_is_python_that_names_pair_and_task():
+    blocks = [token.content for token in parsed(render_card(FACTS)) if token.type == "fence" and token.info == "python"]
+    assert len(blocks) == 2
+    for block in blocks:
+        compile(block, "card", "exec")
+        assert 'from_pretrained("bistill-en-sw"' in block
+    assert 'task="ner"' in blocks[1]
+
+
+class TestHostileValues:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def card(cls):
+        """A card of which every name from outside tries to break out."""
+        results = tuple(
+            replace(r, task=HOSTILE, language=HOSTILE, role=HOSTILE, dataset=HOSTILE, split=HOSTILE, metric=HOSTILE)
+            for r in RESULTS
+        )
+        return render_card(
+            replace(
+                FACTS,
+                name=HOSTILE,
+                source=(HOSTILE, HOSTILE),
+                target=(HOSTILE, HOSTILE),
+                license=HOSTILE,
+                tasks={HOSTILE: FACTS.tasks["ner"]},
+                results=results,
+                vocabulary={"languages": {HOSTILE: REPORT}},
+                training={"stages": [{"name": HOSTILE, "settings": HOSTILE, "loss": HOSTILE, "seconds": 60}]},
+                corpora={HOSTILE: {"name": HOSTILE, "lines": 1, "tokens": 2}},
+                versions={HOSTILE: HOSTILE},
+                command=f"bistill run x --set {HOSTILE}\n```\n# not a heading",
+            )
+        )
+
+    def test_the_metadata_hold_them_as_they_are(self, card):
+        found = metadata(card)
+        assert found["license"] == HOSTILE
+        assert found["language"] == [HOSTILE, HOSTILE]
+        assert found["tags"][-1] == f"pair:{HOSTILE}-{HOSTILE}"
+        assert set(found) == set(metadata(render_card(FACTS)))
+
+    def test_the_tables_hold_them_as_they_are(self, card):
+        shapes = [[len(row) for row in table] for table in tables(render_card(FACTS))]
+        glance, scores, tokenizer, corpora, stages = tables(card)
+        assert [len(row) for row in glance] == shapes[0]
+        assert [len(row) for row in scores] == shapes[1]
+        assert {len(row) for row in (*tokenizer, *corpora, *stages)} == {7, 4}
+        for row in scores[1:]:
+            assert (row[0], row[1], row[4]) == (ONE_LINE, f"{ONE_LINE} ({ONE_LINE})", ONE_LINE)
+        assert tokenizer[1][0] == corpora[1][0] == corpora[1][1] == ONE_LINE
+        assert stages[1][:3] == [ONE_LINE] * 3
+
+    def test_no_heading_markup_or_html_comes_out_of_them(self, card):
+        tokens = parsed(card)
+        expected = headings(render_card(FACTS))
+        assert [tag for tag, _ in headings(card)] == [tag for tag, _ in expected]
+        assert headings(card)[1:] == expected[1:]
+        assert not [token for token in tokens if token.type.startswith("html")]
+        limits = FACTS.limits.splitlines()
+        for token in tokens:
+            own = token.type != "inline" or any(token.content in line for line in limits)
+            assert own or plain(token) is not None
+
+    def test_the_text_says_them_as_they_are(self, card):
+        texts = [plain(t) for t in parsed(card) if t.type == "inline" and "newspapers" not in t.content
+                 and "biased" not in t.content]  # fmt: skip
+        assert texts[0] == ONE_LINE, "the title"
+        assert texts[1].startswith(f"A small encoder for {ONE_LINE} and {ONE_LINE}, distilled from google-bert/")
+        assert f"Versions: {ONE_LINE} {ONE_LINE}." in texts
+
+    def test_the_command_stays_in_its_block_as_it_is(self, card):
+        (block,) = [token for token in parsed(card) if token.type == "fence" and token.info == "bash"]
+        assert block.content == f"bistill run x --set {HOSTILE}\n```\n# not a heading\n"
+
+    def test_the_snippets_are_still_python_with_their_names_in_strings(self, card):
+        blocks = [token.content for token in parsed(card) if token.type == "fence" and token.info == "python"]
+        assert len(blocks) == 2
+        for block in blocks:
+            strings = [
+                constant
+                for code in (compile(block, "card", "exec"),)
+                for constant in code.co_consts
+                if isinstance(constant, str)
+            ]
+            assert HOSTILE in strings
