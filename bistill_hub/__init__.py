@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from .hub.repository import package_pair
     from .model.legacy import from_legacy
     from .model.sparse_delta import SparseDelta
+    from .pipeline.run import run
     from .pretraining import PretrainingSettings, pretrain
     from .recipe import Recipe
-    from .pipeline.run import run
     from .student.build import StudentParts, build_student
 
 

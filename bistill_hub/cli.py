@@ -1,7 +1,6 @@
 """The `bistill` command: thin commands that parse, call the library and print.
 
-Bad input ends with exit code 2 and one sentence on standard error, never with a traceback. Nothing heavy is imported
-until a command runs.
+Bad input ends with exit code 2 and one sentence on standard error, never with a traceback.
 """
 
 from __future__ import annotations

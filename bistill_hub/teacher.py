@@ -150,18 +150,21 @@ def load_delta(name: str, revision: str | None = None) -> SparseDelta:
 
 
 def _load(loader: Any, model: str, revision: str | None, **kwargs: Any) -> Any:
+    from safetensors import SafetensorError
+
     try:
         return loader.from_pretrained(model, revision=revision, **kwargs)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         folder = Path(model)
         remedy = (
             "name a folder that holds config.json, model.safetensors and tokenizer.json"
             if folder.exists() or model.startswith((".", "/", "~"))
             else "check the Hub id and revision, the network, and that the weights are safetensors"
         )
+        reason = first_line(error).rstrip(".")
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its weights are of other sizes than its configuration, or the number of labels, asks for"
+            remedy = "choose a model that was tuned with these labels, or a checkpoint that is whole"
         raise InputError(
-            f"the model cannot be loaded ({first_line(error).rstrip('.')})",
-            field="teacher.model",
-            value=model,
-            remedy=remedy,
+            f"the model cannot be loaded ({reason})", field="teacher.model", value=model, remedy=remedy
         ) from error

@@ -23,7 +23,7 @@ ROOT = Path(module.__file__).parents[1]
 SHIPPED = sorted(resource_dir("recipes").glob("[!_]*.py"))
 every_shipped = pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 
-# Run by a new interpreter with a file's path or nothing: prints what is opened or connected to after the imports.
+# Run by an interpreter of its own with a recipe as JSON and the files of recipes: prints what each step opens.
 WATCHED = """
 import json, sys
 import bistill_hub.recipe as module
@@ -32,9 +32,14 @@ def watch(event, args):
     if event.split(".")[0] in ("open", "os", "shutil", "socket", "subprocess", "tempfile", "urllib"):
         seen.append([event, [str(arg) for arg in args]])
 sys.addaudithook(watch)
-{work}
-done = list(seen)
-sys.stdout.write(json.dumps(done))
+recipe = module.Recipe.make(json.loads(sys.argv[1]))
+recipe.replace({"tasks.ner.train": "absent.conll", "teacher.model": "absent"}).sha256
+steps = {"": list(seen)}
+for file in sys.argv[2:]:
+    seen.clear()
+    module.load_recipe(file)
+    steps[file.rpartition("/")[2]] = list(seen)
+sys.stdout.write(json.dumps(steps))
 """
 
 
@@ -75,11 +80,14 @@ def changed(place, value, values=None):
     return values
 
 
-def watched(work, *args, folder):
-    """What `work` opens, in an interpreter of its own; it may print nothing and leave nothing in `folder`."""
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """What is opened by making a recipe (""), and by loading each shipped one from a folder of its own."""
+    folder = tmp_path_factory.mktemp("recipes")
+    copies = [shutil.copy(file, folder) for file in SHIPPED]
     before = sorted(folder.rglob("*"))
     finished = subprocess.run(
-        [sys.executable, "-c", WATCHED.format(work=work), *map(str, args)],
+        [sys.executable, "-c", WATCHED, json.dumps(fields()), *map(str, copies)],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder)},
         capture_output=True,
@@ -88,7 +96,7 @@ def watched(work, *args, folder):
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""
-    assert sorted(folder.rglob("*")) == before
+    assert sorted(folder.rglob("*")) == before, "nothing is written, bytecode included"
     return json.loads(finished.stdout)
 
 
@@ -120,12 +128,8 @@ class TestRecord:
         assert recipe == Recipe.make(fields())
         assert (other.seed, dict(other.tasks[0].train.label_map)) == (3, {"DATE": "O"})
 
-    def test_making_and_changing_one_opens_no_file_and_no_connection(self, tmp_path):
-        work = (
-            "recipe = module.Recipe.make(json.loads(sys.argv[1]))\n"
-            "recipe.replace({'tasks.ner.train': 'absent.conll', 'teacher.model': 'absent'}).sha256\n"
-        )
-        assert watched(work, json.dumps(fields()), folder=tmp_path) == []
+    def test_making_and_changing_one_opens_no_file_and_no_connection(self, opened):
+        assert opened[""] == []
 
     def test_it_survives_json_and_pickling(self, recipe):
         for copy in (
@@ -397,9 +401,8 @@ class TestShipped:
         assert all(": " in fact and fact.strip() == fact for fact in recipe.unverified)
 
     @every_shipped
-    def test_loading_it_prints_writes_and_fetches_nothing(self, file, tmp_path):
-        copied = shutil.copy(file, tmp_path)
-        seen = watched("module.load_recipe(sys.argv[1])", copied, folder=tmp_path)
+    def test_loading_it_prints_writes_and_fetches_nothing(self, file, opened):
+        seen = opened[file.name]
         assert {event for event, _ in seen} <= {"open", "os.listdir"}
         for event, arguments in seen:
             if event == "open":

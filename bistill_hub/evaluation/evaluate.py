@@ -117,7 +117,7 @@ def evaluate_model(
     name: str,
     training: Dataset | None = None,
     max_length: int = 256,
-    seed: int = 0,
+    seed: int | None = None,
     progress: bool = False,
 ) -> tuple[Result, list[Any]]:
     """Score a model on a test set.

@@ -35,7 +35,7 @@ class Result:
         high: Upper end.
         trivial: Score of the task's trivial baseline on the same examples.
         scores: All metrics.
-        seed: Seed of the training run behind the model.
+        seed: Seed of the training run behind the model; None where it is not known.
     """
 
     task: str
@@ -55,7 +55,7 @@ class Result:
     high: float
     trivial: float
     scores: dict[str, float]
-    seed: int
+    seed: int | None
 
 
 def retention(student: Result, teacher: Result) -> float | None:

@@ -376,7 +376,15 @@ def _from_gaps(gaps: Tensor) -> Tensor:
 
 
 def _parameters(model: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return dict(model.named_parameters()) if isinstance(model, nn.Module) else model
+    """Each parameter once; one that a head ties to the encoder goes by the encoder's name, which every head shares."""
+    if not isinstance(model, nn.Module):
+        return model
+    encoder = f"{getattr(model, 'base_model_prefix', '')}."
+    named: dict[int, tuple[str, Tensor]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) not in named or (name.startswith(encoder) and not named[id(parameter)][0].startswith(encoder)):
+            named[id(parameter)] = name, parameter
+    return dict(named.values())
 
 
 def _match(name: str, names: Mapping[str, Tensor]) -> str | None:

@@ -128,6 +128,13 @@ def _check_length(recipe: Recipe, config: object) -> None:
 def _read(settings: TaskRecipe, task: Task) -> TaskData:
     train = task.read(settings.train)
     labels = task.labels(train)
+    if len(labels) == 1:
+        raise InputError(
+            f"every example has the label {labels[0]!r}, so there is nothing to learn",
+            file=source_file(settings.train),
+            field=f"tasks.{settings.name}.train",
+            remedy="name data with labels of several kinds",
+        )
     validation = task.read(settings.validation)
     for name, dataset in (
         ("validation", validation),

@@ -228,7 +228,10 @@ def _load(name: str, task: TaskData, folder: Path, folders: TaskFolders, student
 
 
 def _training_row(stage: StageRecord) -> dict[str, Any]:
-    settings = stage.facts.get("settings") or {}
+    settings = dict(stage.facts.get("settings") or {})
+    for field in ("model", "delta"):  # what lies on this machine is nobody else's
+        if settings.get(field) is not None:
+            settings[field] = public_name(settings[field]) or Path(settings[field]).name
     loss = stage.facts.get("loss")
     return {
         "name": stage.name,

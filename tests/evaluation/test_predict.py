@@ -33,7 +33,9 @@ def tagger(request, tiny_teacher_dirs):
     """A tagger with a random head that guesses all kinds of tags, and its tokenizer."""
     folder = tiny_teacher_dirs[request.param]
     torch.manual_seed(0)
-    model = AutoModelForTokenClassification.from_pretrained(folder, id2label=dict(enumerate(LABELS)))
+    model = AutoModelForTokenClassification.from_pretrained(
+        folder, id2label=dict(enumerate(LABELS)), num_hidden_layers=2
+    )
     with torch.no_grad():
         # Words far apart, so that little training before does not make all of them look alike.
         model.get_input_embeddings().weight.normal_()

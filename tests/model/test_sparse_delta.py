@@ -382,6 +382,27 @@ def test_names_match_with_and_without_the_base_models_prefix():
     assert identical(snapshot(tagger.bert), expected)
 
 
+@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta"])
+def test_an_embedding_that_a_language_model_ties_goes_by_the_encoders_name(model_type):
+    from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
+
+    config = AutoConfig.for_model(
+        model_type, vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    start = AutoModelForMaskedLM.from_config(config)
+    tuned = AutoModelForMaskedLM.from_config(config)
+    tuned.load_state_dict(start.state_dict())
+    with torch.no_grad():
+        tuned.get_input_embeddings().weight[7] += 1
+    delta = SparseDelta.from_models(start, tuned)
+    (name,) = delta.sparse
+    assert name == f"{start.base_model_prefix}.embeddings.word_embeddings.weight"
+    encoder = AutoModel.from_config(config)
+    before = encoder.get_input_embeddings().weight.detach().clone()
+    delta.apply(encoder)
+    torch.testing.assert_close(encoder.get_input_embeddings().weight[7], before[7] + 1)
+
+
 def test_a_name_that_two_parts_of_a_model_share_matches_neither():
     model = nn.ModuleDict({"encoder": nn.Linear(2, 2), "decoder": nn.Linear(2, 2)})
     delta = SparseDelta({"weight": SparseUpdate((2, 2), torch.tensor([0]), torch.ones(1))})

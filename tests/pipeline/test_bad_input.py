@@ -95,6 +95,13 @@ def test_a_malformed_tag(attempt, tmp_path):
     refused(attempt(f"tasks.ner.train={tmp_path / 'train.conll'}"), "train.conll", "O-O")
 
 
+def test_training_data_without_an_entity(attempt, tmp_path):
+    (tmp_path / "train.conll").write_text("habari\tO\n\n")
+    refused(
+        attempt(f"tasks.ner.train={tmp_path / 'train.conll'}"), "train.conll", "tasks.ner.train", "nothing to learn"
+    )
+
+
 def test_a_factor_that_does_not_divide_the_layers(attempt):
     refused(attempt("student.layer_reduction_factor=4"), "layer_reduction_factor", "4", "6")
 

@@ -137,6 +137,20 @@ def test_a_recipe_without_tasks_gives_a_packaged_encoder(small_recipes, tmp_path
     assert len(AutoTokenizer.from_pretrained(result.repository)) == config["vocab_size"]
 
 
+def test_a_task_sft_on_the_teacher_takes_the_place_of_fine_tuning_it(runs, small_recipes, tmp_path):
+    tuned = load_file(runs["bert"].stages[2].folder / "model.safetensors")
+    teacher = load_file(f"{small_recipes['bert'].teacher.model}/model.safetensors")
+    encoder = {name: tensor for name, tensor in teacher.items() if name.startswith("bert.")}
+    SparseDelta.from_models(encoder, tuned).save(tmp_path / "delta.safetensors")
+    recipe = small_recipes["bert"].replace(
+        {"tasks.ner.teacher.delta": str(tmp_path / "delta.safetensors"), "baselines": [], "bilingual.steps": 0}
+    )
+    result = run(recipe, tmp_path / "run", progress=False)
+    assert result.stages[2].facts["curve"] == []
+    scores = {r.role: r.score for r in result.results if r.model == "teacher"}
+    assert scores == {r.role: pytest.approx(r.score, abs=0.01) for r in runs["bert"].results if r.model == "teacher"}
+
+
 def test_a_tuned_teacher_and_language_deltas_are_taken_as_they_are(runs, small_recipes, tmp_path):
     start = load_file(runs["bert"].stages[0].folder.parent / "ner-teacher" / "model.safetensors")
     encoder = {name: tensor for name, tensor in start.items() if name.startswith("bert.")}

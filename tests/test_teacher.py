@@ -1,0 +1,223 @@
+"""Teachers load the same way twice, and what cannot be loaded is refused with what to do about it."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, CanineTokenizer, DistilBertConfig
+
+from bistill_hub import InputError, SparseDelta
+from bistill_hub.model.sparse_delta import SparseUpdate
+from bistill_hub.teacher import (
+    load_config,
+    load_delta,
+    load_encoder,
+    load_language_model,
+    load_task_model,
+    load_tokenizer,
+)
+
+LEGACY = Path(__file__).parent / "reference" / "legacy_sft"
+BACKBONES = ("bert", "xlm-roberta")
+LABELS = {0: "O", 1: "B-PER", 2: "I-PER"}
+
+LOADERS = {
+    "config": load_config,
+    "tokenizer": load_tokenizer,
+    "encoder": load_encoder,
+    "language model": load_language_model,
+    "task model": lambda model: load_task_model("token-classification", model),
+}
+every_loader = pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
+every_weight_loader = pytest.mark.parametrize("load", list(LOADERS.values())[2:], ids=list(LOADERS)[2:])
+
+
+@pytest.fixture(params=BACKBONES)
+def teacher(request, tiny_teacher_dirs):
+    """A checkpoint with a language-modelling head and no pooler."""
+    return tiny_teacher_dirs[request.param]
+
+
+@pytest.fixture
+def copied(tiny_teacher_dirs, tmp_path):
+    """A copy of the tiny BERT that a test may damage."""
+    return Path(shutil.copytree(tiny_teacher_dirs["bert"], tmp_path / "copied"))
+
+
+@pytest.fixture
+def delta(tmp_path):
+    made = SparseDelta({"x": SparseUpdate((2, 3), torch.tensor([1, 4]), torch.tensor([0.5, -1.0]))})
+    (tmp_path / "sft").mkdir()
+    made.save(tmp_path / "sft" / "delta.safetensors")
+    return made
+
+
+class _Trap:
+    """A pickle of this leaves a file behind when it is opened."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+class TestWhatIsThere:
+    def test_configuration_and_tokenizer_are_the_checkpoint_s(self, teacher):
+        assert load_config(str(teacher)).vocab_size == len(load_tokenizer(str(teacher)))
+        text = "Juma alisafiri kwenda Kigali."
+        assert (
+            load_tokenizer(str(teacher))(text)["input_ids"] == AutoTokenizer.from_pretrained(teacher)(text)["input_ids"]
+        )
+
+    def test_the_encoder_has_the_checkpoint_s_weights_and_the_same_new_pooler_every_time(self, teacher):
+        torch.manual_seed(1)
+        first = load_encoder(str(teacher)).state_dict()
+        torch.manual_seed(2)
+        again = load_encoder(str(teacher)).state_dict()
+        assert any(name.startswith("pooler.") for name in first)
+        assert float(first["pooler.dense.weight"].std()) > 0
+        assert first.keys() == again.keys()
+        assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+        saved = {name.partition(".")[2]: t for name, t in load_file(teacher / "model.safetensors").items()}
+        assert all(torch.equal(first[name], saved[name]) for name in first if not name.startswith("pooler."))
+
+    def test_loading_the_encoder_leaves_the_random_numbers_alone(self, teacher):
+        torch.manual_seed(1)
+        expected = torch.rand(3)
+        torch.manual_seed(1)
+        load_encoder(str(teacher))
+        assert torch.equal(torch.rand(3), expected)
+
+    def test_the_language_model_comes_with_its_head(self, teacher):
+        model = load_language_model(str(teacher))
+        assert model.get_output_embeddings().weight.shape[0] == model.config.vocab_size
+
+    def test_there_is_no_language_model_where_there_is_no_head(self, teacher, tmp_path):
+        load_encoder(str(teacher)).save_pretrained(tmp_path / "headless")
+        load_task_model("token-classification", str(teacher), id2label=LABELS).save_pretrained(tmp_path / "tagger")
+        assert load_language_model(str(tmp_path / "headless")) is None
+        assert load_language_model(str(tmp_path / "tagger")) is None
+
+    def test_a_task_model_gets_a_head_with_the_labels(self, teacher):
+        model = load_task_model("token-classification", str(teacher), id2label=LABELS)
+        assert model.config.id2label == LABELS
+        assert model.classifier.out_features == 3
+
+    @every_weight_loader
+    def test_weights_are_float32_whatever_the_file_holds(self, copied, load):
+        file = copied / "model.safetensors"
+        save_file({name: tensor.half() for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
+        assert {parameter.dtype for parameter in load(str(copied)).parameters()} == {torch.float32}
+
+
+class TestWhatIsRefused:
+    @every_loader
+    def test_a_folder_that_is_not_there(self, tmp_path, load):
+        place = str(tmp_path / "absent")
+        with pytest.raises(InputError, match=rf"teacher\.model = '{place}': .* Name a folder that holds config\.json"):
+            load(place)
+
+    @every_loader
+    def test_a_hub_id_that_cannot_be_had(self, load):
+        with pytest.raises(InputError, match=r"teacher\.model = 'no/such-model': .* Check the Hub id and revision"):
+            load("no/such-model")
+
+    @every_loader
+    def test_an_empty_folder(self, tmp_path, load):
+        with pytest.raises(InputError, match="Name a folder that holds"):
+            load(str(tmp_path))
+
+    @every_weight_loader
+    def test_pickled_weights_are_not_opened(self, copied, tmp_path, load):
+        (copied / "model.safetensors").unlink()
+        trap = tmp_path / "opened"
+        (copied / "pytorch_model.bin").write_bytes(pickle.dumps(_Trap(trap)))
+        with pytest.raises(
+            InputError, match=r"model\.safetensors.* Name a folder that holds config\.json, model\.safet"
+        ):
+            load(str(copied))
+        assert not trap.exists()
+
+    @every_weight_loader
+    def test_damaged_weights(self, copied, load):
+        file = copied / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:1000])
+        with pytest.raises(InputError, match=r"cannot be loaded .*\. Name a folder that holds"):
+            load(str(copied))
+
+    def test_a_tuned_model_with_other_labels(self, teacher, tmp_path):
+        load_task_model("token-classification", str(teacher), id2label=LABELS).save_pretrained(tmp_path / "tagger")
+        with pytest.raises(InputError, match=r"the number of labels, asks for\)\. Choose a model that was tuned"):
+            load_task_model("token-classification", str(tmp_path / "tagger"), id2label={0: "O", 1: "B-LOC"})
+
+    def test_an_architecture_that_is_not_supported(self, tmp_path):
+        DistilBertConfig().save_pretrained(tmp_path)
+        with pytest.raises(InputError, match=r"model_type = 'distilbert': .*\. Choose a teacher of one of \['bert'"):
+            load_config(str(tmp_path))
+
+    def test_an_architecture_that_nobody_knows(self, tmp_path):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "absent"}), encoding="utf-8")
+        with pytest.raises(InputError, match=r"cannot be loaded .*absent"):
+            load_config(str(tmp_path))
+
+    def test_a_slow_tokenizer(self, tmp_path):
+        CanineTokenizer().save_pretrained(tmp_path)
+        with pytest.raises(
+            InputError, match=r"tokenizer = 'CanineTokenizer': .*not a fast one\. Convert it to tokenizer"
+        ):
+            load_tokenizer(str(tmp_path))
+
+
+class TestDelta:
+    @pytest.mark.parametrize("place", ["sft", "sft/delta.safetensors"])
+    def test_it_is_found_as_a_file_or_in_a_folder(self, delta, tmp_path, place):
+        loaded = load_delta(str(tmp_path / place))
+        assert torch.equal(loaded.sparse["x"].indices, delta.sparse["x"].indices)
+        assert torch.equal(loaded.sparse["x"].values, delta.sparse["x"].values)
+
+    @pytest.mark.parametrize("place", [LEGACY, LEGACY / "pytorch_diff.bin"], ids=["folder", "file"])
+    def test_the_authors_format_is_read_where_it_is_asked_for(self, place):
+        loaded = load_delta(f"legacy:{place}")
+        names = {f"diff.{name}" for name in loaded.sparse} | {f"abs.{name}" for name in loaded.dense}
+        assert names == set(load_file(LEGACY / "expected_dense.safetensors"))
+
+    def test_the_authors_format_is_not_opened_unasked(self, tmp_path):
+        trap = tmp_path / "opened"
+        (tmp_path / "pytorch_diff.bin").write_bytes(pickle.dumps(_Trap(trap)))
+        with pytest.raises(
+            InputError, match=rf"delta = '{tmp_path}': .*in the authors' format, write 'legacy:{tmp_path}'"
+        ):
+            load_delta(str(tmp_path))
+        with pytest.raises(InputError, match=r"not a sparse delta.*\. Name a file that `SparseDelta\.save` wrote"):
+            load_delta(str(tmp_path / "pytorch_diff.bin"))
+        assert not trap.exists()
+
+    def test_a_pickle_of_anything_else_is_not_run_even_when_asked_for(self, tmp_path):
+        trap = tmp_path / "opened"
+        (tmp_path / "pytorch_diff.bin").write_bytes(pickle.dumps(_Trap(trap), protocol=2))
+        with pytest.raises(InputError, match="no plain sparse fine-tuning"):
+            load_delta(f"legacy:{tmp_path}")
+        assert not trap.exists()
+
+    @pytest.mark.parametrize("name", ["absent", "no/such-delta", "absent/delta.safetensors"])
+    def test_one_that_is_not_there(self, name):
+        with pytest.raises(
+            InputError, match=rf"delta = '{name}': no delta\.safetensors was found.*write 'legacy:{name}'"
+        ):
+            load_delta(name)
+
+    @pytest.mark.parametrize("name", ["legacy:absent", "legacy:/absent/folder"])
+    def test_one_in_the_authors_format_that_is_not_there(self, name):
+        with pytest.raises(InputError, match=rf"delta = '{name}': no pytorch_diff\.bin was found .*holds pytorch_diff"):
+            load_delta(name)
+
+    def test_a_damaged_one(self, delta, tmp_path):
+        file = tmp_path / "sft" / "delta.safetensors"
+        file.write_bytes(file.read_bytes()[:40])
+        with pytest.raises(InputError, match=r"delta = '.*sft': .*not a sparse delta"):
+            load_delta(str(tmp_path / "sft"))
