@@ -208,7 +208,7 @@ def tune_teacher(
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=4 * settings.batch_size,
         learning_rate=settings.learning_rate,
-        **_selected_by(task.main_metric),
+        **_of_task(task.main_metric),
         **_common(recipe, settings.precision, steps, progress),
     )
     trainer = TaskFineTuningTrainer(model, args, train_dataset=features, **_validation(data, tokenizer))
@@ -261,7 +261,7 @@ def distil_task(
         temperature=settings.temperature,
         freeze_layer_norms=settings.freeze_layer_norms,
         layer_map=layer_map,
-        **_selected_by(task.main_metric),
+        **_of_task(task.main_metric),
         **_common(recipe, settings.precision, steps, progress),
     )
     trainer = SparseTaskDistillationTrainer(
@@ -326,9 +326,13 @@ def _common(recipe: Recipe, precision: Precision, steps: int, progress: bool) ->
     }
 
 
-def _selected_by(metric: str) -> dict[str, Any]:
-    """Training arguments that keep the epoch with the best development score."""
+def _of_task(metric: str) -> dict[str, Any]:
+    """Training arguments of labelled data: the epoch with the best development score is kept.
+
+    Sentences of similar length share a batch, so that little of it is padding.
+    """
     return {
+        "train_sampling_strategy": "group_by_length",
         "eval_strategy": "epoch",
         "save_strategy": "epoch",
         "load_best_model_at_end": True,
