@@ -84,6 +84,9 @@ def run_command(
     if changes:
         loaded = loaded.replace(changes)
 
+    for fact in loaded.unverified:
+        click.echo(f"Unverified: {fact}", err=True)
+
     from .pipeline.run import default_output, run
 
     shown = ["bistill", "run", Path(recipe).stem]

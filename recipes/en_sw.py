@@ -7,6 +7,8 @@
 # ///
 """English and Swahili, out of multilingual BERT, with the paper's hyperparameters: `uv run recipes/en_sw.py`."""
 
+import sys
+
 from bistill_hub.recipe import (
     BilingualSettings,
     Language,
@@ -77,4 +79,4 @@ RECIPE = Recipe(
 if __name__ == "__main__":
     from bistill_hub.cli import main
 
-    main(["run", __file__])
+    main(["run", __file__, *sys.argv[1:]])
