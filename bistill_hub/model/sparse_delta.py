@@ -182,9 +182,9 @@ class SparseDelta:
         """
         if model in self._replaced:
             raise ValueError("this delta is on the model already; revert it first")
-        parameters = _parameters(model)
+        parameters = dict(model.named_parameters(remove_duplicate=False))  # a tied parameter answers to each name
         targets: dict[str, Tensor] = {}
-        taken: dict[str, str] = {}
+        taken: dict[int, str] = {}
         for name, shape in self._shapes().items():
             target = _match(name, parameters)
             if target is None:
@@ -195,7 +195,7 @@ class SparseDelta:
                 raise ValueError(f"{name}: the model's shape is {tuple(parameters[target].shape)}, the delta's {shape}")
             if name not in self.dense:
                 _flat(parameters[target], name)  # raises where it cannot be had, before anything is changed
-            if (other := taken.setdefault(target, name)) != name:
+            if (other := taken.setdefault(id(parameters[target]), name)) != name:
                 raise ValueError(f"{other} and {name} are one parameter of the model, {target}")
             targets[name] = parameters[target]
         replaced: dict[str, Tensor] = {}
@@ -230,7 +230,7 @@ class SparseDelta:
             raise ValueError("this delta is not on the model")
         if _APPLIED[model][-1] is not self:
             raise ValueError("another delta was applied on top of this one; revert that first")
-        parameters = _parameters(model)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
         with torch.no_grad():
             for name, old in self._replaced[model].items():
                 parameter = parameters[_match(name, parameters) or name]
