@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from ..batches import MODEL_INPUTS, PaddingCollator
@@ -89,6 +90,10 @@ class ExactAveragingTrainer(Trainer):
                 self._logged_terms[name] = self._logged_terms.get(name, 0.0) + term.detach()
         loss = torch.stack(list(weighted.values())).sum()
         return (loss, outputs) if return_outputs else loss
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler | None:
+        """Evaluate in the data set's order: grouping training by length would shuffle what predictions belong to."""
+        return SequentialSampler(eval_dataset) if self.args.world_size == 1 else None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, and add to a training loss its terms, averaged over the steps since the last one."""

@@ -227,6 +227,24 @@ def test_a_run_of_another_start_is_not_resumed(tiny_model, uneven_rows, tmp_path
         other.train(resume_from_checkpoint=True)
 
 
+def test_development_data_are_predicted_in_their_order_however_training_is_batched(tiny_model, uneven_rows, tmp_path):
+    from transformers import TrainingArguments
+
+    rows = uneven_rows(24)
+    seen = []
+
+    def compute_metrics(prediction):
+        seen.extend(labels[labels != -100].tolist() for labels in prediction.label_ids)
+        return {}
+
+    args = TrainingArguments(
+        output_dir=str(tmp_path), train_sampling_strategy="group_by_length", per_device_eval_batch_size=4, **QUIET
+    )
+    model = tiny_model(layers=2, seed=1, labels=LABELS)
+    TaskFineTuningTrainer(model, args, eval_dataset=rows, compute_metrics=compute_metrics).evaluate()
+    assert seen == [[label for label in row["labels"] if label != -100] for row in rows]
+
+
 def test_the_teacher_is_in_no_optimizer_and_does_not_change(tiny_model, uneven_rows, tmp_path):
     trainer = phase_1(tiny_model, uneven_rows(8), tmp_path, batch=4, accumulation=1)
     assert largest_difference(parameters(trainer.teacher.model), parameters(tiny_model(layers=4, seed=0))) == 0

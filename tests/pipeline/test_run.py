@@ -91,6 +91,18 @@ def test_the_student_that_was_scored_is_the_one_that_was_packaged(runs, backbone
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_development_score_that_chose_the_checkpoint_is_that_of_the_model_that_was_kept(runs, backbone, ner_files):
+    dev = {"en": LabelledSource(path=ner_files["en"]["dev"])}
+    teacher_stage, delta_stage = runs[backbone].stages[2:4]
+    student, teacher = evaluate_pair(
+        runs[backbone].repository, "ner", dev, teacher=teacher_stage.folder, max_length=64, progress=False
+    )
+    assert teacher.score == pytest.approx(teacher_stage.facts["validation"], abs=1e-9)
+    # The student is start + delta, a rounding away from the weights that training ended with.
+    assert student.score == pytest.approx(delta_stage.facts["validation"], abs=0.01)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_published_delta_is_sparse_and_names_its_base(runs, backbone):
     repository = runs[backbone].repository
     delta = SparseDelta.load(repository / "tasks/ner/delta.safetensors")
