@@ -189,14 +189,14 @@ def tune_teacher(
     if settings.model is not None:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        return {"model": settings.model, "curve": [], "settings": settings.model_dump(), "loss": None}
+        return {"curve": [], "settings": settings.model_dump(), "loss": None}
     if settings.delta is not None:
         if recipe.source.code in recipe.teacher.language_deltas:
             load_delta(recipe.teacher.language_deltas[recipe.source.code]).apply(model, strict=False)
         load_delta(settings.delta).apply(model)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        return {"model": settings.delta, "curve": [], "settings": settings.model_dump(), "loss": None}
+        return {"curve": [], "settings": settings.model_dump(), "loss": None}
     if random_weights:
         model = type(model)(model.config)
     work = folder / WORK_FOLDER
@@ -218,7 +218,6 @@ def tune_teacher(
     curve = _curve(trainer.state.log_history)
     metric = f"eval_{task.main_metric}"
     return {
-        "model": place,
         "curve": curve,
         "settings": settings.model_dump(),
         "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),

@@ -95,9 +95,21 @@ def main() -> None:
     for file in sorted(repository.glob("tasks/*/results.json")):
         results += read_results(file)
         shutil.copyfile(file, raw / f"{file.parent.name}.results.json")
-    kept = ("stage", "seconds", "facts", "fingerprint")
     (raw / "stages.json").write_text(
-        json.dumps([{name: stage[name] for name in kept} for stage in stages], indent=1, sort_keys=True) + "\n"
+        json.dumps(
+            [
+                {
+                    "stage": stage["stage"],
+                    "seconds": stage["seconds"],
+                    "fingerprint": stage["fingerprint"],
+                    "facts": {name: value for name, value in stage["facts"].items() if name != "model"},
+                }
+                for stage in stages
+            ],
+            indent=1,
+            sort_keys=True,
+        )
+        + "\n"
     )
     shutil.copyfile(repository / "recipe.json", raw / "recipe.json")
     shutil.copyfile(repository / "README.md", raw / "card.md")
