@@ -8,6 +8,7 @@ take the same step.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from .language_teacher import LanguageTeacher
 from .losses import attention_loss, hidden_state_loss
 
 
-class ExactAveragingTrainer(Trainer):
+class ExactAveragingTrainer(Trainer, ABC):
     """A Trainer whose loss terms are means over the whole update: all its micro-batches, on all processes.
 
     Subclasses define `term_counts` and `loss_terms`, and may set `term_weights`. The terms are logged one by one as
@@ -49,13 +50,13 @@ class ExactAveragingTrainer(Trainer):
         self._logged_terms: dict[str, Tensor] = {}
         self._steps_at_last_log = 0
 
+    @abstractmethod
     def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return, for each term of the loss, how many elements of this batch it is a mean over (scalars, float64)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss_terms(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
         """Return each term as the mean over this batch's elements, and the model's outputs."""
-        raise NotImplementedError
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
         """Fetch an update's micro-batches, and count over all of them and all processes what each term averages."""
