@@ -27,7 +27,7 @@ def choose_ticket(start: Mapping[str, Tensor], tuned: Mapping[str, Tensor], entr
         entries: How many entries to choose; at most as many as there are.
 
     Returns:
-        Exactly `entries` positions. Of entries that moved equally far, those of the parameter that `start` names first
+        Exactly `entries` positions, on the CPU. Of entries that moved equally far, those of the parameter that `start` names first
         are taken, and of one parameter the first in row-major order, so equal runs choose equally.
 
     Raises:
@@ -50,7 +50,7 @@ def choose_ticket(start: Mapping[str, Tensor], tuned: Mapping[str, Tensor], entr
         positions = chosen[offset : offset + parameter.numel()].nonzero().flatten()
         offset += parameter.numel()
         if positions.numel():
-            ticket[name] = positions
+            ticket[name] = positions.cpu()
     return ticket
 
 

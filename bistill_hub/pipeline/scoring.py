@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoTokenizer
 from transformers.models.auto import modeling_auto
@@ -73,6 +74,7 @@ def evaluate_run(
         progress: Show progress bars.
     """
     _lay_out(recipe, folder / PAIR_FOLDER, student, {name: folders.delta for name, folders in tasks.items()})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     for task in data:
         name = task.task.name
         folders = tasks[name]
@@ -88,7 +90,7 @@ def evaluate_run(
             for model_name in ("teacher", "student", *recipe.baselines):
                 model, tokenizer = _load(model_name, task, folder, folders, student)
                 result, predictions = evaluate_model(
-                    model,
+                    model.to(device),
                     tokenizer,
                     task.task,
                     TestSet(language.code, role, source),
