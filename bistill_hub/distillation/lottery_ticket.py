@@ -27,8 +27,8 @@ def choose_ticket(start: Mapping[str, Tensor], tuned: Mapping[str, Tensor], entr
         entries: How many entries to choose; at most as many as there are.
 
     Returns:
-        Exactly `entries` positions, on the CPU. Of entries that moved equally far, those of the parameter that `start` names first
-        are taken, and of one parameter the first in row-major order, so equal runs choose equally.
+        Exactly `entries` positions, on the CPU. Of entries that moved equally far, those of the parameter that `start`
+        names first are taken, and of one parameter the first in row-major order, so equal runs choose equally.
 
     Raises:
         ValueError: there are fewer entries than asked for, or a parameter has values that are not finite.
