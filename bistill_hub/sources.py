@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
-from .errors import InputError
+from .errors import InputError, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -133,9 +133,9 @@ class _Source(BaseModel):
             raise InputError("the file is empty", field=field, value=str(file), remedy="name a file that holds data")
 
     def _load_from_hub(self, *, streaming: bool = False) -> Any:
-        from datasets import load_dataset
-
-        return load_dataset(
+        return _load_dataset(
+            self.name,
+            "check Hub id, configuration, split and revision, and the network",
             self.dataset,
             self.config,
             split=self.split,
@@ -235,8 +235,6 @@ def file_sha256(file: Path) -> str:
 
 
 def _read_table(file: Path, *, streaming: bool = False) -> Any:
-    from datasets import load_dataset
-
     if file.suffix not in _FORMATS:
         raise InputError(
             "not a table that can be read",
@@ -244,4 +242,25 @@ def _read_table(file: Path, *, streaming: bool = False) -> Any:
             remedy=f"use one of the endings {', '.join(sorted(_FORMATS))}",
         )
     options = {"sep": "\t"} if file.suffix == ".tsv" else {}
-    return load_dataset(_FORMATS[file.suffix], data_files=str(file), split="train", streaming=streaming, **options)
+    return _load_dataset(
+        file,
+        "correct the file",
+        _FORMATS[file.suffix],
+        data_files=str(file),
+        split="train",
+        streaming=streaming,
+        **options,
+    )
+
+
+def _load_dataset(file: Path | str, remedy: str, *args: Any, **kwargs: Any) -> Any:
+    """Load a data set, and say in the user's words why it cannot be loaded."""
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return load_dataset(*args, **kwargs)
+    except (DatasetsError, OSError, ValueError) as error:
+        # The cause of a table that cannot be parsed is in the error behind the one that datasets raises.
+        reason = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+        raise InputError(f"the data cannot be loaded ({reason})", file=file, remedy=remedy) from error

@@ -175,3 +175,13 @@ def test_a_field_file_that_is_not_toml(tmp_path):
     (tmp_path / "fields.toml").write_text("a = = 1\n")
     result = CliRunner().invoke(cli.main, ["run", "en_sw", "--set-file", str(tmp_path / "fields.toml")])
     refused(result, "fields.toml", "not TOML")
+
+
+def test_a_table_that_is_broken(attempt, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"tokens": ["Juma"], "ner_tags": ["B-PER"]}\n{"tokens": [\n')
+    refused(attempt(f"tasks.ner.train={tmp_path / 'rows.jsonl'}"), "rows.jsonl", "cannot be loaded", "Correct the file")
+
+
+def test_a_data_set_of_the_hub_that_cannot_be_reached(attempt):
+    source = '{"dataset": "org/no-such-data", "split": "train", "revision": "v1"}'
+    refused(attempt(f"tasks.ner.train={source}"), "org/no-such-data/train@v1", "cannot be loaded", "network")
