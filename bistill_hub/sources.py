@@ -182,7 +182,7 @@ class TextSource(_Source):
                         ) from error
             return
         table = _read_table(self.file, streaming=True) if self.path else self._load_from_hub(streaming=self.streaming)
-        for row in table:
+        for row in _rows_of(table, self.name):
             if self.column not in row:
                 raise InputError(
                     "there is no such column",
@@ -251,6 +251,23 @@ def _read_table(file: Path, *, streaming: bool = False) -> Any:
         streaming=streaming,
         **options,
     )
+
+
+def _rows_of(table: Any, file: str) -> Iterator[dict[str, Any]]:
+    """Iterate over a table that is read as it goes, and say in the user's words where that fails."""
+    from datasets.exceptions import DatasetsError
+
+    rows = iter(table)
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except (DatasetsError, OSError, ValueError) as error:
+            raise InputError(
+                f"reading it failed ({first_line(error)})", file=file, remedy="correct the file, or check the network"
+            ) from error
+        yield row
 
 
 def _load_dataset(file: Path | str, remedy: str, *args: Any, **kwargs: Any) -> Any:

@@ -185,3 +185,8 @@ def test_a_table_that_is_broken(attempt, tmp_path):
 def test_a_data_set_of_the_hub_that_cannot_be_reached(attempt):
     source = '{"dataset": "org/no-such-data", "split": "train", "revision": "v1"}'
     refused(attempt(f"tasks.ner.train={source}"), "org/no-such-data/train@v1", "cannot be loaded", "network")
+
+
+def test_a_text_in_a_table_that_is_broken(attempt, tmp_path):
+    (tmp_path / "text.jsonl").write_text('{"text": "Habari"\n[\n')
+    refused(attempt(f"target.text={tmp_path / 'text.jsonl'}"), "text.jsonl", "reading it failed", "Correct the file")
