@@ -2,8 +2,8 @@
 
 transformers' Trainer averages micro-batch means, which weighs a short sentence's tokens more than a long one's as soon
 as gradients are accumulated or several processes take part. Here every term of a loss states how many elements it is a
-mean over, and each micro-batch contributes its share of the update's total: accumulation 1 and 4, one process and two,
-take the same step.
+mean over, and each micro-batch contributes its share of the update's total, so accumulation 1 and 4 take the same step.
+The counts are summed over processes too.
 """
 
 from __future__ import annotations

@@ -269,6 +269,41 @@ def test_phase_1_brings_the_student_nearer_to_its_teacher(tiny_model, tmp_path):
     assert trainer.evaluate()["eval_loss"] < 0.8 * before
 
 
+@pytest.mark.parametrize("stopped_at", [7, 10, 13])
+def test_phase_1_resumes_in_any_epoch_as_if_it_had_not_stopped(tiny_model, tmp_path, stopped_at):
+    generator = torch.Generator().manual_seed(0)
+    blocks = BilingualBlocks(
+        {
+            language: [{"input_ids": torch.randint(5, 60, (12,), generator=generator).tolist()} for _ in range(count)]
+            for language, count in (("en", 20), ("sw", 9))
+        }
+    )
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == stopped_at:
+                raise KeyboardInterrupt
+
+    def make(folder):
+        settings = {**QUIET, "save_strategy": "steps", "save_steps": 3}
+        args = BilingualDistillationArguments(
+            output_dir=str(folder), max_steps=16, per_device_train_batch_size=4, learning_rate=1e-3, **settings
+        )
+        student, teacher = tiny_model(layers=2, seed=1), tiny_model(layers=4, seed=0)
+        return BilingualDistillationTrainer(student, args, teacher=teacher, train_dataset=blocks)
+
+    whole = make(tmp_path / "whole")
+    whole.train()
+    assert whole.state.epoch > 2
+    broken = make(tmp_path / "broken")
+    broken.add_callback(Stop())
+    with pytest.raises(KeyboardInterrupt):
+        broken.train()
+    resumed = make(tmp_path / "broken")
+    resumed.train(resume_from_checkpoint=True)
+    assert largest_difference(parameters(whole.model), parameters(resumed.model)) == 0
+
+
 def test_the_teacher_speaks_the_batchs_language_and_is_itself_again_after_thousands_of_swaps(tiny_model):
     teacher = tiny_model(layers=2, seed=0).to(torch.bfloat16)
     start = parameters(teacher)
