@@ -1,7 +1,7 @@
 """Small, fast bilingual students of multilingual encoders: distil, fine-tune sparsely, evaluate, publish.
 
-Importing this package makes transformers' Auto classes know published pairs. Everything else is loaded when it is first
-used, so that the import stays cheap.
+Importing this package makes transformers' Auto classes know published pairs, whichever of the two is imported first.
+Nothing heavy is loaded before it is used: not even transformers, so that the command line answers at once.
 """
 
 from __future__ import annotations
@@ -9,15 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .model import auto as _auto  # noqa: F401 (registers the classes)
-from .model.configuration_bistill import BistillConfig
-from .model.modeling_bistill import (
-    BistillForMaskedLM,
-    BistillForQuestionAnswering,
-    BistillForSequenceClassification,
-    BistillForTokenClassification,
-    BistillModel,
-)
+import wrapt
+
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -26,7 +19,15 @@ if TYPE_CHECKING:
     from .errors import BistillError, InputError
     from .evaluation.evaluate import evaluate_pair
     from .hub.repository import package_pair
+    from .model.configuration_bistill import BistillConfig
     from .model.legacy import from_legacy
+    from .model.modeling_bistill import (
+        BistillForMaskedLM,
+        BistillForQuestionAnswering,
+        BistillForSequenceClassification,
+        BistillForTokenClassification,
+        BistillModel,
+    )
     from .model.sparse_delta import SparseDelta
     from .pipeline.run import run
     from .pretraining import PretrainingSettings, pretrain
@@ -37,7 +38,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "BilingualDistillationArguments": "distillation.bilingual",
     "BilingualDistillationTrainer": "distillation.bilingual",
+    "BistillConfig": "model.configuration_bistill",
     "BistillError": "errors",
+    "BistillForMaskedLM": "model.modeling_bistill",
+    "BistillForQuestionAnswering": "model.modeling_bistill",
+    "BistillForSequenceClassification": "model.modeling_bistill",
+    "BistillForTokenClassification": "model.modeling_bistill",
+    "BistillModel": "model.modeling_bistill",
     "InputError": "errors",
     "PretrainingSettings": "pretraining",
     "Recipe": "recipe",
@@ -78,6 +85,18 @@ __all__ = [
     "pretrain",
     "run",
 ]
+
+
+@wrapt.when_imported("transformers.models.auto.configuration_auto")
+def _complete_auto(_module: Any) -> None:
+    """Bring in the Auto classes as soon as there is AutoConfig: who loads a configuration alone must find ours too."""
+    import_module("transformers.models.auto.modeling_auto")
+
+
+@wrapt.when_imported("transformers.models.auto.modeling_auto")
+def _register(_module: Any) -> None:
+    """Register the model type as soon as there are the Auto classes."""
+    import_module(".model.auto", __name__)
 
 
 def __getattr__(name: str) -> Any:

@@ -151,6 +151,10 @@ class Recipe(_Settings):
     tasks: tuple[TaskRecipe, ...] = Field((), description="what the student is fine-tuned for, each task once")
     baselines: tuple[Baseline, ...] = Field((), description="further models to score beside teacher and student")
     seed: int = Field(0, ge=0, description="of everything that is drawn at random")
+    checkpoint_every: int = Field(
+        500, gt=0, description="updates between checkpoints, beside those after evaluations; changes no result"
+    )
+    synthetic: bool = Field(False, description="text and labels were generated; said wherever a score is shown")
     unverified: tuple[str, ...] = Field((), description="facts in this recipe that nobody has checked yet")
 
     @field_validator("tasks")
@@ -207,6 +211,23 @@ class Recipe(_Settings):
             return cls.model_validate(dict(fields))
         except ValidationError as error:
             raise InputError.from_validation(error, file=file or cls.__name__, fields=fields) from error
+
+    def only(self, tasks: Sequence[str]) -> Recipe:
+        """Return a recipe with some of its tasks alone, in their old order.
+
+        Raises:
+            InputError: the recipe has no task of a name.
+        """
+        names = [task.name for task in self.tasks]
+        for name in tasks:
+            if name not in names:
+                raise InputError(
+                    f"the recipe {self.name} has no such task",
+                    field="tasks",
+                    value=name,
+                    remedy=f"choose from {', '.join(names)}" if names else "leave the tasks out: it has none",
+                )
+        return self.model_copy(update={"tasks": tuple(task for task in self.tasks if task.name in tasks)})
 
     def replace(self, changes: Mapping[str, Any]) -> Recipe:
         """Return a recipe with some fields changed.
@@ -342,7 +363,7 @@ def _step(place: Any, name: str) -> Any:
 
 def _is_open_map(parents: Sequence[str]) -> bool:
     """Whether the field that holds the last name is a mapping with names of the user's own."""
-    return bool(parents) and parents[-1] in ("label_map", "columns", "language_deltas")
+    return bool(parents) and parents[-1] in ("label_map", "columns", "where", "language_deltas")
 
 
 def _no_such_field(path: str, name: str, place: Any) -> InputError:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
-from transformers.trainer_utils import TrainOutput, get_last_checkpoint
+from transformers.trainer_utils import TrainOutput
 
 from ..errors import InputError
 from ..model.sparse_delta import SparseDelta, state_sha256
@@ -214,10 +214,8 @@ class SparseTaskDistillationTrainer(PredictingTrainer, DistillationTrainer):
             self.args.load_best_model_at_end = False
         self.optimizer = self.lr_scheduler = None
         self.model_wrapped = self.model
-        self._logged_terms, self._steps_at_last_log = {}, 0
         try:
-            last = get_last_checkpoint(self.args.output_dir) if os.path.isdir(self.args.output_dir) else None
-            return super().train(resume_from_checkpoint=last if resume else None, **kwargs)
+            return super().train(resume_from_checkpoint=bool(resume), **kwargs)
         finally:
             for name, value in whole.items():
                 setattr(self.args, name, value)

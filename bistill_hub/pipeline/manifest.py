@@ -1,7 +1,7 @@
 """One stage's folder: what went in, what came out, and whether it is finished.
 
-A stage is done when its folder holds `manifest.json`. It is done again when what goes into it has changed, and goes on
-where it stopped when it was interrupted.
+A stage is finished when its folder holds `manifest.json`. It is done again when what goes into it has changed, and goes
+on where it stopped when it was interrupted, at whatever moment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..version import __version__
 MANIFEST_FILE = "manifest.json"
 STARTED_FILE = "started.json"
 WORK_FOLDER = "training"
-"""Checkpoints of a stage; removed when it is finished."""
+"""Checkpoints and other work in progress of a stage; removed when it is finished."""
 
 _LIBRARIES = ("transformers", "torch", "tokenizers", "datasets", "safetensors", "accelerate", "huggingface_hub")
 
@@ -36,6 +36,7 @@ class StageRecord:
         name: The stage's name.
         folder: Where its output is.
         fingerprint: Hash of everything that went in.
+        after: What went in of earlier stages: by stage, the SHA-256 of its files.
         outputs: SHA-256 by file name.
         facts: What the stage says of itself: losses, sizes, settings.
         seconds: Wall time of the run that finished it.
@@ -45,6 +46,7 @@ class StageRecord:
     name: str
     folder: Path
     fingerprint: str
+    after: Mapping[str, Mapping[str, str]]
     outputs: Mapping[str, str]
     facts: Mapping[str, Any]
     seconds: float
@@ -57,6 +59,43 @@ def versions() -> dict[str, str]:
     return {**found, "bistill_hub": __version__, "python": platform.python_version()}
 
 
+def finished(name: str, folder: Path, inputs: Mapping[str, Any] | None = None) -> StageRecord | None:
+    """Return the record of a stage that is finished, or None.
+
+    Args:
+        name: The stage's name.
+        folder: Its folder.
+        inputs: What goes in now; a stage that was finished with other inputs counts as not finished. None asks for no
+            more than that its files are there.
+    """
+    manifest = folder / MANIFEST_FILE
+    if not manifest.is_file():
+        return None
+    record = json.loads(manifest.read_text(encoding="utf-8"))
+    if inputs is not None and record["fingerprint"] != _fingerprint(_description(inputs)):
+        return None
+    if not all((folder / file).is_file() for file in record["outputs"]):
+        return None
+    return StageRecord(
+        name=name,
+        folder=folder,
+        fingerprint=record["fingerprint"],
+        after=record["inputs"].get("after", {}),
+        outputs=record["outputs"],
+        facts=record["facts"],
+        seconds=record["seconds"],
+        skipped=True,
+    )
+
+
+def started(folder: Path, inputs: Mapping[str, Any]) -> bool:
+    """Whether a stage was begun with these inputs and can go on where it stopped."""
+    file = folder / STARTED_FILE
+    if not file.is_file() or (folder / MANIFEST_FILE).exists():
+        return False
+    return bool(json.loads(file.read_text(encoding="utf-8")) == _fingerprint(_description(inputs)))
+
+
 def complete(
     name: str, folder: Path, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]
 ) -> StageRecord:
@@ -66,37 +105,30 @@ def complete(
         name: The stage's name.
         folder: Its folder. What is in it from other inputs is removed.
         inputs: JSON values that determine the output: settings, hashes of data and of earlier stages' outputs.
-        work: Does the stage in the folder and returns its facts (JSON values). After an interruption it finds its own
-            checkpoints in `folder / WORK_FOLDER`.
+        work: Does the stage in the folder and returns its facts (JSON values). After an interruption it finds what it
+            has left in the folder and in `folder / WORK_FOLDER`.
 
     Returns:
         The stage's record.
     """
-    description = json.loads(json.dumps({**inputs, "versions": versions()}))
-    fingerprint = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-    manifest, started = folder / MANIFEST_FILE, folder / STARTED_FILE
-    if manifest.exists():
-        record = json.loads(manifest.read_text(encoding="utf-8"))
-        if record["fingerprint"] == fingerprint and all((folder / file).is_file() for file in record["outputs"]):
-            return StageRecord(
-                name, folder, fingerprint, record["outputs"], record["facts"], record["seconds"], skipped=True
-            )
-    if not (
-        started.exists() and json.loads(started.read_text(encoding="utf-8")) == fingerprint and not manifest.exists()
-    ):
+    if record := finished(name, folder, inputs):
+        _tidy(folder)
+        return record
+    description = _description(inputs)
+    fingerprint = _fingerprint(description)
+    if not started(folder, inputs):
+        # The manifest goes first: a folder that is half removed must not look finished.
+        (folder / MANIFEST_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(started, fingerprint)
+    write_json(folder / STARTED_FILE, fingerprint)
     begin = time.monotonic()
-    facts = json.loads(json.dumps(work(folder)))
+    # Sorted as in the manifest, from which a later run reads them: what is made of them must not tell the two apart.
+    facts = json.loads(json.dumps(work(folder), sort_keys=True))
     seconds = round(time.monotonic() - begin, 1)
-    shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
-    started.unlink()
-    outputs = {
-        file.relative_to(folder).as_posix(): file_sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()
-    }
-    _write(
-        manifest,
+    outputs = {file.relative_to(folder).as_posix(): file_sha256(file) for file in sorted(_outputs(folder))}
+    write_json(
+        folder / MANIFEST_FILE,
         {
             "stage": name,
             "fingerprint": fingerprint,
@@ -106,11 +138,48 @@ def complete(
             "seconds": seconds,
         },
     )
-    return StageRecord(name, folder, fingerprint, outputs, facts, seconds, skipped=False)
+    _tidy(folder)
+    return StageRecord(
+        name=name,
+        folder=folder,
+        fingerprint=fingerprint,
+        after=description.get("after", {}),
+        outputs=outputs,
+        facts=facts,
+        seconds=seconds,
+        skipped=False,
+    )
 
 
-def _write(file: Path, content: Any) -> None:
+def write_json(file: Path, content: Any) -> None:
     """Write JSON so that the file appears whole or not at all."""
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     unfinished.replace(file)
+
+
+def _outputs(folder: Path) -> list[Path]:
+    ours = {folder / STARTED_FILE, folder / MANIFEST_FILE}
+    return [
+        file
+        for file in folder.rglob("*")
+        if file.is_file()
+        and file not in ours
+        and file.suffix != ".unfinished"
+        and file.relative_to(folder).parts[0] != WORK_FOLDER
+    ]
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a finished stage needs no more; after the manifest, so that no interruption loses the work."""
+    shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
+    (folder / STARTED_FILE).unlink(missing_ok=True)
+
+
+def _description(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    description: dict[str, Any] = json.loads(json.dumps({**inputs, "versions": versions()}))
+    return description
+
+
+def _fingerprint(description: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
-from ..errors import InputError
+from ..errors import BistillError, InputError, first_line
 from ..evaluation.results import Result, read_results
+from ..hub.repository import RESULTS_FILE
 from ..recipe import Recipe
-from ..sources import file_sha256
-from .manifest import StageRecord, complete
+from .manifest import MANIFEST_FILE, StageRecord, complete, finished, write_json
+from .order import (
+    PHASE_1,
+    STUDENT,
+    Stage,
+    by_name,
+    consistent,
+    find_stage,
+    stage_names_of_task,
+    stages_of,
+    up_to,
+    with_dependents,
+)
 from .preflight import TaskData, check_writable, preflight
-from .scoring import TaskFolders, evaluate_run, package_run
-from .stages import cut_student, distil_bilingually, distil_task, tune_teacher
+from .scoring import REPOSITORY_FOLDER, package_run
 
 LOCK_FILE = ".running"
+RECIPE_FILE = "recipe.json"
+"""In a run's folder: the recipe that it was last run with, and the command."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -28,35 +48,51 @@ class RunResult:
     """What a run leaves.
 
     Attributes:
-        repository: The packaged pair, ready to be loaded.
+        repository: The packaged pair, ready to be loaded; None for a run that was to end before.
         results: Every score.
         stages: A record of each stage.
         seconds: Wall time of this run.
+        synthetic: Whether the scores are of generated text and labels.
     """
 
-    repository: Path
+    repository: Path | None
     results: tuple[Result, ...]
     stages: tuple[StageRecord, ...]
     seconds: float
+    synthetic: bool = False
 
 
-def run(recipe: Recipe, output_dir: str | Path, *, progress: bool = True, command: str | None = None) -> RunResult:
-    """Run a recipe: student, phase 1, for each task its teacher and phase 2, evaluation, package.
+def run(
+    recipe: Recipe,
+    output_dir: str | Path,
+    *,
+    from_stage: str | None = None,
+    until: str | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+    command: str | None = None,
+) -> RunResult:
+    """Run a recipe: student, phase 1, for each task its teacher, phase 2 and evaluation, package.
 
     Every stage leaves a folder with a manifest in `output_dir`. A run into the same folder skips stages whose inputs
-    have not changed, and goes on where an interrupted one stopped.
+    have not changed, and goes on where an interrupted one stopped, at whatever moment; it ends with the same files as
+    one that was not interrupted.
 
     Args:
         recipe: What to do.
         output_dir: Where everything is written.
+        from_stage: Do this stage and those that depend on it again, even if they are finished.
+        until: End after this stage.
+        fresh: Do every stage again.
         progress: Show progress bars and what is being done.
-        command: The command that reproduces the run, for the card; by default the Python call.
+        command: The command that reproduces the run, for the card; by default `bistill run` with the recipe's name.
 
     Returns:
         The package, the scores and the stages' records.
 
     Raises:
         InputError: something that the run needs is missing or wrong; raised before anything expensive starts.
+        BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
     """
     begin = time.monotonic()
     folder = Path(output_dir)
@@ -65,8 +101,11 @@ def run(recipe: Recipe, output_dir: str | Path, *, progress: bool = True, comman
     try:
         with lock.acquire(timeout=0):
             data = preflight(recipe, folder)
-            stages = _Stages(recipe, folder, data, progress)
-            repository = stages.run(command or f"bistill run {recipe.name}")
+            shown = command or f"bistill run {recipe.name}"
+            stages = stages_of(recipe, data, command=shown, progress=progress)
+            wanted = _wanted(stages, folder, from_stage, until, fresh)
+            write_json(folder / RECIPE_FILE, {"recipe": recipe.model_dump(mode="json"), "command": shown})
+            records = _do(wanted, folder, progress)
     except Timeout:
         raise InputError(
             "another run is writing there",
@@ -74,140 +113,122 @@ def run(recipe: Recipe, output_dir: str | Path, *, progress: bool = True, comman
             value=str(folder),
             remedy="wait for it, or choose another folder",
         ) from None
-    results = tuple(
-        result for task in recipe.tasks for result in read_results(repository / "tasks" / task.name / "results.json")
-    )
-    return RunResult(repository, results, tuple(stages.records), round(time.monotonic() - begin, 1))
+    repository = folder / stages[-1].slug / REPOSITORY_FOLDER if wanted[-1] is stages[-1] else None
+    seconds = round(time.monotonic() - begin, 1)
+    return RunResult(repository, _results(data, records), tuple(records), seconds, recipe.synthetic)
 
 
-class _Stages:
-    """The order of the stages, and what each one's output depends on."""
+def _wanted(
+    stages: Sequence[Stage], folder: Path, from_stage: str | None, until: str | None, fresh: bool
+) -> tuple[Stage, ...]:
+    """Choose the stages to do, and forget those that are to be done again."""
+    wanted = tuple(stages) if until is None else up_to(stages, find_stage(stages, until, "until"))
+    again = list(wanted) if fresh else []
+    if from_stage is not None:
+        first = find_stage(stages, from_stage, "from")
+        if first not in wanted:
+            raise InputError(
+                f"this stage comes after {until}, with which the run is to end",
+                field="from",
+                value=from_stage,
+                remedy="name an earlier stage, or a later one to end with",
+            )
+        again += with_dependents(stages, first)
+    for stage in again:
+        (folder / stage.slug / MANIFEST_FILE).unlink(missing_ok=True)
+        shutil.rmtree(folder / stage.slug, ignore_errors=True)
+    return wanted
 
-    def __init__(self, recipe: Recipe, folder: Path, data: list[TaskData], progress: bool) -> None:
-        self.recipe = recipe
-        self.folder = folder
-        self.data = data
-        self.progress = progress
-        self.records: list[StageRecord] = []
 
-    def run(self, command: str) -> Path:
-        recipe, show = self.recipe, {"progress": self.progress}
-        base: dict[str, Any] = {"seed": recipe.seed, "teacher": _model_inputs(recipe.teacher.model)}
-        base["revision"] = recipe.teacher.revision
-        text = {language.code: _source_inputs(language.text) for language in recipe.languages}
-        student = self._do(
-            "student",
-            {**base, "text": text, "settings": recipe.student.model_dump(mode="json")},
-            lambda place: cut_student(recipe, place, **show),
+def _do(stages: Sequence[Stage], folder: Path, progress: bool) -> list[StageRecord]:
+    from rich.console import Console
+
+    console = Console(stderr=True, quiet=not progress)
+    records: list[StageRecord] = []
+    for number, stage in enumerate(stages, 1):
+        console.print(f"[bold]Stage {number} of {len(stages)}:[/bold] {stage.name}")
+        done = by_name(records)
+        try:
+            work = partial(stage.work, done=done)
+            records.append(complete(stage.name, folder / stage.slug, stage.inputs(done), work))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise _explained(error, stage, folder) from error
+    return records
+
+
+def _explained(error: Exception, stage: Stage, folder: Path) -> Exception:
+    """Say in the user's words what went wrong outside the program, if it was that."""
+    kept = "What is finished is kept: the same command goes on from there."
+    # safetensors and torch report a failed write in classes of their own, with the system's words in the text.
+    text = str(error)
+    no_room = getattr(error, "errno", None) in _NO_ROOM or any(os.strerror(code) in text for code in _NO_ROOM)
+    if no_room or ("file write failed" in text or "PytorchStreamWriter failed" in text):
+        free = shutil.disk_usage(folder).free / 1e6
+        return BistillError(
+            f"{folder}: stage {stage.slug} could not be written: no room is left ({free:,.0f} MB are free). {kept}"
         )
-        deltas = {code: _model_inputs(name) for code, name in recipe.teacher.language_deltas.items()}
-        taught = self._do(
-            "phase 1",
-            {**base, "text": text, "deltas": deltas, "settings": recipe.bilingual.model_dump(), **_after(student)},
-            lambda place: distil_bilingually(recipe, place, student.folder, **show),
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return BistillError(f"{error.filename}: the file has vanished during stage {stage.slug}. Put it back. {kept}")
+    if isinstance(error, OSError):
+        return BistillError(f"{folder}: stage {stage.slug} failed: {first_line(error)}. {kept}")
+    return error
+
+
+def _results(data: Sequence[TaskData], records: Sequence[StageRecord]) -> tuple[Result, ...]:
+    done = by_name(records)
+    names = [f"{task.task.name} evaluation" for task in data]
+    return tuple(result for name in names if name in done for result in read_results(done[name].folder / RESULTS_FILE))
+
+
+def package_finished(run_dir: str | Path, output_dir: str | Path) -> Path:
+    """Package what a run has finished: the encoder after phase 1, and each task whose phase 2 is finished.
+
+    For a run that was ended early by `until`, or that still goes on. Tasks that are not evaluated have no scores on the
+    card.
+
+    Args:
+        run_dir: Folder of the run.
+        output_dir: Where the repository goes; it must not exist yet, or be empty.
+
+    Returns:
+        The repository's folder.
+
+    Raises:
+        InputError: the folder holds no run, phase 1 is not finished, or there is something at the output already.
+    """
+    folder, target = Path(run_dir), Path(output_dir)
+    file = folder / RECIPE_FILE
+    if not file.is_file():
+        raise InputError(
+            "there is no run in this folder",
+            field="run",
+            value=str(folder),
+            remedy="name the folder that `bistill run` was given as --output",
         )
-        folders = {task.task.name: self._task(task, base, student, taught) for task in self.data}
-        evaluation = self._do(
-            "evaluation",
-            {
-                **base,
-                "tests": {
-                    task.name: [_source_inputs(task.test_source), _source_inputs(task.test_target), task.max_length]
-                    for task in recipe.tasks
-                },
-                "baselines": recipe.baselines,
-                "languages": [language.code for language in recipe.languages],
-                **_after(*self.records),
-            },
-            lambda place: evaluate_run(
-                recipe, place, self.data, taught.folder, student.folder, folders, progress=self.progress
-            ),
+    content = json.loads(file.read_text(encoding="utf-8"))
+    recipe = Recipe.make(content["recipe"], file=file)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError("there is something already", field="to", value=str(target), remedy="name a new folder")
+    names = [STUDENT, PHASE_1]
+    for task in recipe.tasks:
+        names += stage_names_of_task(task.name, recipe.baselines)
+    found = [finished(name, folder / name.replace(" ", "-")) for name in names]
+    records = consistent([record for record in found if record is not None])
+    missing = {STUDENT, PHASE_1} - set(by_name(records))
+    if missing:
+        raise InputError(
+            f"the run has not finished {' and '.join(sorted(missing))}, which a package needs",
+            field="run",
+            value=str(folder),
+            remedy="give its `bistill run` command again",
         )
-        before = list(self.records)
-        package = self._do(
-            "package",
-            {"recipe": recipe.sha256, "command": command, **_after(*before)},
-            lambda place: package_run(recipe, place, evaluation.folder, student, before, command),
-        )
-        return package.folder / "repository"
-
-    def _task(self, task: TaskData, base: Mapping[str, Any], student: StageRecord, taught: StageRecord) -> TaskFolders:
-        recipe, name, show = self.recipe, task.task.name, {"progress": self.progress}
-        settings = task.recipe
-        labelled = {
-            **base,
-            "task": [name, task.task.version],
-            "train": _source_inputs(settings.train),
-            "validation": _source_inputs(settings.validation),
-            "max_length": settings.max_length,
-        }
-        tuning = {
-            **labelled,
-            "settings": settings.teacher.model_dump(),
-            "tuned": [_model_inputs(place) for place in (settings.teacher.model, settings.teacher.delta) if place],
-        }
-        distilling = {**labelled, "settings": settings.distillation.model_dump()}
-        teacher = self._do(f"{name} teacher", tuning, lambda place: tune_teacher(recipe, place, task, **show))
-        delta = self._do(
-            f"{name} phase 2",
-            {**distilling, **_after(taught, teacher)},
-            lambda place: distil_task(recipe, place, task, taught.folder, teacher.folder, **show),
-        )
-        baselines: dict[str, Path] = {}
-        if "no_phase_1" in recipe.baselines:
-            baselines["no_phase_1"] = self._do(
-                f"{name} phase 2 without phase 1",
-                {**distilling, **_after(student, teacher)},
-                lambda place: distil_task(recipe, place, task, student.folder, teacher.folder, **show),
-            ).folder
-        if "random_teacher" in recipe.baselines:
-            baselines["random_teacher"] = self._do(
-                f"{name} random teacher",
-                {**tuning, "random_weights": True},
-                lambda place: tune_teacher(recipe, place, task, random_weights=True, **show),
-            ).folder
-        return TaskFolders(teacher.folder, delta.folder, **baselines)
-
-    def _do(self, name: str, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]) -> StageRecord:
-        place = self.folder / name.replace(" ", "-")
-        if self.progress:
-            self._say(name)
-        record = complete(name, place, {"stage": name, **inputs}, work)
-        self.records.append(record)
-        return record
-
-    def _say(self, name: str) -> None:
-        from rich.console import Console
-
-        total = 4 + len(self.data) * (2 + len({"no_phase_1", "random_teacher"} & set(self.recipe.baselines)))
-        Console(stderr=True).print(f"[bold]Stage {len(self.records) + 1} of {total}:[/bold] {name}")
-
-
-def _after(*stages: StageRecord) -> dict[str, Any]:
-    """What a stage depends on of earlier ones: the files that they left."""
-    return {"after": {stage.name: dict(stage.outputs) for stage in stages}}
-
-
-def _source_inputs(source: Any) -> dict[str, Any]:
-    """What a stage depends on of a source: a local file's content, a Hub data set's place and revision."""
-    fields = source.model_dump(mode="json")
-    if source.path is not None:
-        fields["path"] = file_sha256(source.file)
-    return fields
-
-
-def _model_inputs(place: str) -> Any:
-    """What a stage depends on of a model: a local folder's or file's content, or a Hub id."""
-    local = Path(place.removeprefix("legacy:")).expanduser()
-    if local.is_file():
-        return file_sha256(local)
-    if local.is_dir():
-        return {file.name: file_sha256(file) for file in sorted(local.iterdir()) if file.is_file() and _matters(file)}
-    return place
-
-
-def _matters(file: Path) -> bool:
-    return file.suffix in (".json", ".safetensors", ".bin", ".txt", ".model") and not file.name.startswith(".")
+    check_writable(target.parent)
+    with TemporaryDirectory(dir=target.parent) as place:
+        package_run(recipe, Path(place), records, content["command"])
+        if target.exists():
+            target.rmdir()
+        (Path(place) / REPOSITORY_FOLDER).rename(target)
+    return target
 
 
 def default_output(recipe: Recipe) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..cards.card import render_card
 from ..cards.facts import CardFacts, ModelFacts
 from ..evaluation.evaluate import TestSet, evaluate_model, labels_of, write_predictions
 from ..evaluation.results import Result, read_results, write_results
-from ..hub.repository import PairModel, package_pair, write_model
+from ..hub.repository import RESULTS_FILE, PairModel, package_pair, write_model
 from ..model.configuration_bistill import HEADS
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
@@ -25,106 +26,100 @@ from ..recipe import Recipe
 from ..sources import LabelledSource, file_sha256
 from ..student.build import trim_vocabulary
 from ..teacher import load_task_model, load_tokenizer
-from .manifest import StageRecord, versions
+from .manifest import WORK_FOLDER, StageRecord, versions
 from .preflight import TaskData
 from .stages import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE
 
-PAIR_FOLDER = "pair"
-"""In the evaluation's folder: the pair as it will be packaged, without card and results."""
+REPOSITORY_FOLDER = "repository"
+"""In the package's folder: the pair as it is published."""
 
 
 @dataclass(frozen=True)
 class TaskFolders:
-    """Where a task's stages left their output.
+    """Where the stages left what a task's evaluation loads.
 
     Attributes:
+        student: The phase-1 student.
         teacher: The task teacher.
         delta: Phase 2.
+        uncut: The student before phase 1.
         no_phase_1: Phase 2 on the student that phase 1 has not taught; None where this baseline is not asked for.
         random_teacher: The teacher's architecture from random weights; None where this baseline is not asked for.
     """
 
+    student: Path
     teacher: Path
     delta: Path
+    uncut: Path
     no_phase_1: Path | None = None
     random_teacher: Path | None = None
 
 
-def evaluate_run(
-    recipe: Recipe,
-    folder: Path,
-    data: Sequence[TaskData],
-    student: Path,
-    uncut: Path,
-    tasks: Mapping[str, TaskFolders],
-    *,
-    progress: bool,
+def evaluate_task(
+    recipe: Recipe, folder: Path, task: TaskData, folders: TaskFolders, *, progress: bool
 ) -> dict[str, Any]:
-    """Score student, teacher and baselines on the source and the target language.
+    """Score student, teacher and baselines of a task on the source and the target language.
 
-    The student is laid out as it will be packaged and loaded back from there before it is scored.
+    The student is laid out as it will be packaged and loaded back from there before it is scored. A score that an
+    interrupted run has finished is not computed again.
 
     Args:
         recipe: The recipe.
         folder: The stage's folder.
-        data: The tasks' data.
-        student: Folder of the phase-1 student.
-        uncut: Folder of the student before phase 1.
-        tasks: Folders of each task's stages.
+        task: The task's data.
+        folders: What to score.
         progress: Show progress bars.
     """
-    _lay_out(recipe, folder / PAIR_FOLDER, student, {name: folders.delta for name, folders in tasks.items()})
+    work = folder / WORK_FOLDER
+    work.mkdir(exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for task in data:
-        name = task.task.name
-        folders = tasks[name]
-        if folders.no_phase_1 is not None:
-            _lay_out(recipe, folder / "no_phase_1" / name, uncut, {name: folders.no_phase_1})
-        results: list[Result] = []
-        place = folder / "tasks" / name
-        place.mkdir(parents=True)
-        for role, language, source in (
-            ("source", recipe.source, task.recipe.test_source),
-            ("target", recipe.target, task.recipe.test_target),
-        ):
-            for model_name in ("teacher", "student", *recipe.baselines):
-                model, tokenizer = _load(model_name, task, folder, folders, student)
+    results: list[Result] = []
+    for role, language, source in (
+        ("source", recipe.source, task.recipe.test_source),
+        ("target", recipe.target, task.recipe.test_target),
+    ):
+        for model_name in ("teacher", "student", *recipe.baselines):
+            scored = work / f"{model_name}.{language.code}.json"
+            if not scored.is_file():
+                model, tokenizer = _load(recipe, model_name, task, folders, work)
                 result, predictions = evaluate_model(
                     model.to(device),
                     tokenizer,
                     task.task,
                     TestSet(language.code, role, source),
-                    labels_of(model) if task.labels else (),
+                    task.labels and labels_of(model),
                     name=model_name,
                     training=task.train,
                     max_length=task.recipe.max_length,
                     seed=recipe.seed,
                     progress=progress,
                 )
-                results.append(result)
-                write_predictions(place / f"{model_name}.{language.code}.jsonl", predictions)
-        write_results(place / "results.json", results, versions())
+                write_predictions(folder / f"{model_name}.{language.code}.jsonl", predictions)
+                write_results(scored, [result], {})
+            results += read_results(scored)
+    write_results(folder / RESULTS_FILE, results, versions())
     return {}
 
 
-def package_run(
-    recipe: Recipe, folder: Path, evaluation: Path, student: StageRecord, stages: Sequence[StageRecord], command: str
-) -> dict[str, Any]:
-    """Package the pair that was scored, with card, recipe and results.
+def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], command: str) -> dict[str, Any]:
+    """Package the pair as it was scored, with card, recipe and results.
+
+    Tasks whose phase 2 is not among the stages are left out, and so are the scores of those not evaluated.
 
     Args:
         recipe: The recipe.
         folder: The stage's folder; the repository is `repository` in it.
-        evaluation: Folder of the evaluation.
-        student: Record of the stage that cut the student.
-        stages: Records of all earlier stages, for the card.
+        stages: Records of all earlier stages, in order.
         command: The command that reproduces the run, for the card.
     """
-    pair = evaluation / PAIR_FOLDER
+    done = {stage.name: stage for stage in stages}
+    student, taught = done["student"], done["phase 1"]
+    deltas = {task.name: done[f"{task.name} phase 2"] for task in recipe.tasks if f"{task.name} phase 2" in done}
+    files = {name: done[f"{name} evaluation"].folder / RESULTS_FILE for name in deltas if f"{name} evaluation" in done}
+    pair = folder / WORK_FOLDER / "pair"
+    _lay_out(recipe, pair, taught.folder, {name: record.folder for name, record in deltas.items()})
     config = AutoConfig.from_pretrained(pair)
-    files = {task.name: evaluation / "tasks" / task.name / "results.json" for task in recipe.tasks}
     results = tuple(result for file in files.values() for result in read_results(file))
-    densities = {task: SparseDelta.load(pair / "tasks" / task / DELTA_FILE).density for task in (config.tasks or {})}
     facts = CardFacts(
         name=recipe.name,
         source=(recipe.source.code, recipe.source.name),
@@ -136,7 +131,7 @@ def package_run(
         student_size=ModelFacts(**student.facts["student"]),
         layer_map=tuple(config.layer_map),
         language_modelling_head=config.language_modelling_head,
-        tasks={name: {**task, "density": densities[name]} for name, task in config.tasks.items()},
+        tasks={name: {**task, "density": deltas[name].facts["density"]} for name, task in config.tasks.items()},
         results=results,
         vocabulary=student.facts["vocabulary"],
         training={"stages": [_training_row(stage) for stage in stages]},
@@ -147,10 +142,11 @@ def package_run(
         seed=recipe.seed,
         command=command,
         limits=recipe.limits,
+        synthetic=recipe.synthetic,
     )
     package_pair(
         pair,
-        folder / "repository",
+        folder / REPOSITORY_FOLDER,
         card=render_card(facts),
         recipe={**portable(recipe), "sha256": recipe.sha256, "versions": versions()},
         results=files,
@@ -190,11 +186,21 @@ def _portable_source(source: Any) -> dict[str, Any]:
 
 
 def _lay_out(recipe: Recipe, folder: Path, student: Path, deltas: Mapping[str, Path]) -> None:
+    """Write a pair's model, whole or not at all; one that an interrupted run has written is taken as it is."""
+    if folder.exists():
+        return
     facts = json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))
     teacher = public_name(recipe.teacher.model)
     vocabulary = facts["vocabulary"]
+    loaded = {name: SparseDelta.load(place / DELTA_FILE) for name, place in deltas.items()}
+    # Of several tasks with one head, the recipe's first is what loading without a task's name gives.
+    by_head: dict[str, list[str]] = {}
+    for name, delta in loaded.items():
+        by_head.setdefault(delta.metadata["head"], []).append(name)
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
     write_model(
-        folder,
+        unfinished,
         PairModel(
             config=AutoConfig.from_pretrained(student),
             source_language=recipe.source.code,
@@ -210,23 +216,29 @@ def _lay_out(recipe: Recipe, folder: Path, student: Path, deltas: Mapping[str, P
         ),
         load_file(student / BASE_FILE),
         load_tokenizer(str(student)),
-        {name: SparseDelta.load(place / DELTA_FILE) for name, place in deltas.items()},
+        loaded,
+        default_tasks={head: names[0] for head, names in by_head.items() if len(names) > 1},
     )
+    unfinished.rename(folder)
 
 
-def _load(name: str, task: TaskData, folder: Path, folders: TaskFolders, student: Path) -> tuple[Any, Any]:
+def _load(recipe: Recipe, name: str, task: TaskData, folders: TaskFolders, work: Path) -> tuple[Any, Any]:
     """Load a model that is to be scored, and its tokenizer."""
     head = task.task.head
-    if name == "teacher":
-        return load_task_model(head, str(folders.teacher)), load_tokenizer(str(folders.teacher))
-    if name == "random_teacher":
-        return load_task_model(head, str(folders.random_teacher)), load_tokenizer(str(folders.random_teacher))
+    if name in ("teacher", "random_teacher"):
+        place = folders.teacher if name == "teacher" else folders.random_teacher
+        return load_task_model(head, str(place)), load_tokenizer(str(place))
     if name == "trimmed_teacher":
-        token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
-        return trim_vocabulary(load_task_model(head, str(folders.teacher)), token_map), load_tokenizer(str(student))
-    place = folder / PAIR_FOLDER if name == "student" else folder / "no_phase_1" / task.task.name
+        token_map = load_file(folders.student / TOKEN_MAP_FILE)["token_map"]
+        trimmed = trim_vocabulary(load_task_model(head, str(folders.teacher)), token_map)
+        return trimmed, load_tokenizer(str(folders.student))
+    pair = work / name
+    if name == "student":
+        _lay_out(recipe, pair, folders.student, {task.task.name: folders.delta})
+    elif folders.no_phase_1 is not None:
+        _lay_out(recipe, pair, folders.uncut, {task.task.name: folders.no_phase_1})
     auto = getattr(modeling_auto, HEADS[head])
-    return auto.from_pretrained(place, task=task.task.name), AutoTokenizer.from_pretrained(place)
+    return auto.from_pretrained(pair, task=task.task.name), AutoTokenizer.from_pretrained(pair)
 
 
 def _training_row(stage: StageRecord) -> dict[str, Any]:

@@ -7,7 +7,6 @@ can be looked at, repeated or skipped.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -17,10 +16,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, TrainingArguments, set_seed
-from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+from transformers.trainer_utils import EvalPrediction
 
 from ..corpora import BilingualBlocks, write_blocks
 from ..distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
+from ..distillation.checkpoints import CheckpointEvery
 from ..distillation.fine_tuning import TaskFineTuningTrainer
 from ..distillation.language_teacher import LanguageTeacher
 from ..distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
@@ -154,9 +154,14 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             **_common(recipe, settings.precision, settings.steps, progress),
         )
         trainer = BilingualDistillationTrainer(
-            encoder, args, teacher=teacher, train_dataset=train, eval_dataset=held_out
+            encoder,
+            args,
+            teacher=teacher,
+            train_dataset=train,
+            eval_dataset=held_out,
+            callbacks=[CheckpointEvery(recipe.checkpoint_every)],
         )
-        trainer.train(resume_from_checkpoint=_last(work))
+        trainer.train(resume_from_checkpoint=True)
         state |= prefixed(encoder)
         curve = _curve(trainer.state.log_history)
     config = AutoConfig.from_pretrained(student)
@@ -211,8 +216,8 @@ def tune_teacher(
         **_of_task(task.main_metric),
         **_common(recipe, settings.precision, steps, progress),
     )
-    trainer = TaskFineTuningTrainer(model, args, train_dataset=features, **_validation(data, tokenizer))
-    trainer.train(resume_from_checkpoint=_last(work))
+    trainer = TaskFineTuningTrainer(model, args, train_dataset=features, **_watched(recipe, data, tokenizer))
+    trainer.train(resume_from_checkpoint=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     curve = _curve(trainer.state.log_history)
@@ -264,7 +269,7 @@ def distil_task(
         **_common(recipe, settings.precision, steps, progress),
     )
     trainer = SparseTaskDistillationTrainer(
-        model, args, teacher=tuned, train_dataset=features, **_validation(data, tokenizer)
+        model, args, teacher=tuned, train_dataset=features, **_watched(recipe, data, tokenizer)
     )
     trainer.train(resume_from_checkpoint=True)
     delta = trainer.delta
@@ -340,8 +345,8 @@ def _of_task(metric: str) -> dict[str, Any]:
     }
 
 
-def _validation(data: TaskData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """The Trainer's arguments for scoring the development set."""
+def _watched(recipe: Recipe, data: TaskData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """The Trainer's arguments for scoring the development set, and for checkpoints within an epoch."""
     task, dataset = data.task, data.validation
     features = task.encode(dataset, tokenizer, data.labels, data.recipe.max_length)
 
@@ -353,17 +358,17 @@ def _validation(data: TaskData, tokenizer: PreTrainedTokenizerFast) -> dict[str,
         # From the statistics: the same number as `score`, without the per-type table that takes seconds.
         return {task.main_metric: float(task.main_score(task.statistics(dataset, found).sum(axis=0)))}
 
-    return {"eval_dataset": features, "compute_metrics": compute_metrics}
+    return {
+        "eval_dataset": features,
+        "compute_metrics": compute_metrics,
+        "callbacks": [CheckpointEvery(recipe.checkpoint_every)],
+    }
 
 
 def _label_fields(labels: tuple[str, ...]) -> dict[str, Any]:
     if not labels:
         return {}
     return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
-
-
-def _last(work: Path) -> str | None:
-    return get_last_checkpoint(str(work)) if os.path.isdir(work) else None
 
 
 _CURVE_FIELDS = ("step", "epoch", "loss", "attention_loss", "hidden_loss", "logits_loss", "task_loss")

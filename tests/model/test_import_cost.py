@@ -19,7 +19,7 @@ print(json.dumps([users_own, time.perf_counter() - start, sorted(set(sys.modules
 """
 
 # What the package imports of its own accord; anything else must come with the Auto classes already.
-OWN = ("bistill_hub", "safetensors")
+OWN = ("bistill_hub", "safetensors", "wrapt", "_wrapt")
 HEAVY = (
     "accelerate",
     "click",
@@ -66,7 +66,7 @@ def test_importing_the_package_imports_nothing_heavy_beside_the_auto_classes(add
     assert not sorted(module for module in added if is_part_of(module, HEAVY))
 
 
-def test_importing_the_package_imports_nothing_of_others_but_safetensors(added):
+def test_importing_the_package_imports_nothing_of_others_but_safetensors_and_wrapt(added):
     assert not sorted(module for module in added if not is_part_of(module, OWN))
 
 

@@ -22,7 +22,7 @@ STAGES = [
     "ner phase 2",
     "ner phase 2 without phase 1",
     "ner random teacher",
-    "evaluation",
+    "ner evaluation",
     "package",
 ]
 
@@ -118,7 +118,7 @@ def test_a_second_run_skips_everything_and_a_changed_setting_redoes_what_hangs_o
     assert all(stage.skipped for stage in again.stages)
     changed = small_recipes["bert"].replace({"tasks.ner.distillation.density": 0.02})
     redone = {stage.name for stage in run(changed, folder, progress=False).stages if not stage.skipped}
-    assert redone == {"ner phase 2", "ner phase 2 without phase 1", "evaluation", "package"}
+    assert redone == {"ner phase 2", "ner phase 2 without phase 1", "ner evaluation", "package"}
 
 
 def test_equal_runs_give_equal_packages_byte_for_byte(runs, small_recipes, tmp_path):

@@ -1,0 +1,79 @@
+"""Checkpoints that a killed run can trust: whole or not there, and with the sums that the next log line needs.
+
+transformers writes a checkpoint file by file, so that a run that is killed meanwhile leaves one that looks newest and
+cannot be resumed. Here a file that is written last, in one piece, says that the others are there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+COMPLETE_FILE = "complete.json"
+_FOLDER = re.compile(r"checkpoint-(\d+)")
+
+
+def mark_complete(checkpoint: Path, averages: Mapping[str, Any]) -> None:
+    """Declare a checkpoint whole.
+
+    Args:
+        checkpoint: Its folder.
+        averages: What the trainer needs to go on with its averages (JSON values).
+    """
+    unfinished = checkpoint / f"{COMPLETE_FILE}.unfinished"
+    unfinished.write_text(json.dumps(averages), encoding="utf-8")
+    unfinished.replace(checkpoint / COMPLETE_FILE)
+
+
+def read_averages(checkpoint: Path) -> dict[str, Any]:
+    """Return what `mark_complete` was given; nothing for a checkpoint that transformers alone has written."""
+    file = checkpoint / COMPLETE_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def last_complete(folder: str | os.PathLike[str]) -> str | None:
+    """Return the newest whole checkpoint, and remove newer ones that are not.
+
+    Args:
+        folder: The trainer's output folder; it need not exist.
+    """
+    steps = {
+        int(match[1]): place
+        for place in (Path(folder).iterdir() if os.path.isdir(folder) else ())
+        if (match := _FOLDER.fullmatch(place.name))
+    }
+    for step in sorted(steps, reverse=True):
+        if (steps[step] / COMPLETE_FILE).is_file():
+            return str(steps[step])
+        shutil.rmtree(steps[step])
+    return None
+
+
+class CheckpointEvery(TrainerCallback):
+    """Asks for checkpoints between those that the training arguments ask for.
+
+    None is written at an epoch's or the training's last update, where the evaluation that chooses the best one is yet
+    to come: a run that went on from there would miss it.
+
+    Args:
+        updates: Updates from one to the next.
+    """
+
+    def __init__(self, updates: int) -> None:
+        self.updates = updates
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Ask for a checkpoint after so many updates."""
+        ends = state.global_step >= state.max_steps or float(state.epoch or 0).is_integer()
+        if state.global_step % self.updates == 0 and not ends:
+            control.should_save = True
+        return control

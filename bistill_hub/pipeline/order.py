@@ -1,0 +1,244 @@
+"""Which stages a recipe has, what each is made of, and what it needs of earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..recipe import Recipe
+from ..sources import file_sha256
+from .manifest import StageRecord
+from .preflight import TaskData
+from .scoring import TaskFolders, evaluate_task, package_run
+from .stages import cut_student, distil_bilingually, distil_task, tune_teacher
+
+STUDENT, PHASE_1, PACKAGE = "student", "phase 1", "package"
+
+_TASK_STAGES = ("teacher", "phase 2", "phase 2 without phase 1", "random teacher", "evaluation")
+_BASELINE_STAGES = {"phase 2 without phase 1": "no_phase_1", "random teacher": "random_teacher"}
+
+Records = Mapping[str, StageRecord]
+"""Records of finished stages by name."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+        name: Its name, such as "ner phase 2".
+        needs: Names of the earlier stages whose output goes in.
+        settings: JSON values that determine the output beside those stages: settings, hashes of data.
+        work: Does it and returns its facts: `work(folder, done=records of earlier stages)`.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    settings: Mapping[str, Any]
+    work: Callable[..., Mapping[str, Any]]
+
+    @property
+    def slug(self) -> str:
+        """Its folder's name, and its name on the command line."""
+        return self.name.replace(" ", "-")
+
+    def inputs(self, records: Records) -> dict[str, Any]:
+        """Everything that determines the output: the settings, and the files that needed stages left."""
+        after = {name: dict(records[name].outputs) for name in self.needs}
+        return {"stage": self.name, **self.settings, **({"after": after} if after else {})}
+
+
+def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progress: bool) -> tuple[Stage, ...]:
+    """Return a recipe's stages in the order in which they are done; local data and models are hashed.
+
+    Args:
+        recipe: The recipe.
+        data: Its tasks' data.
+        command: The command that reproduces the run, for the card.
+        progress: Show progress bars.
+    """
+    base = {"seed": recipe.seed, "teacher": _model(recipe.teacher.model), "revision": recipe.teacher.revision}
+    text = {language.code: _source(language.text) for language in recipe.languages}
+    show = {"progress": progress}
+    stages = [
+        Stage(
+            STUDENT,
+            (),
+            {**base, "text": text, "settings": recipe.student.model_dump(mode="json")},
+            lambda place, done: cut_student(recipe, place, **show),
+        ),
+        Stage(
+            PHASE_1,
+            (STUDENT,),
+            {
+                **base,
+                "text": text,
+                "deltas": {code: _model(name) for code, name in recipe.teacher.language_deltas.items()},
+                "settings": recipe.bilingual.model_dump(),
+            },
+            lambda place, done: distil_bilingually(recipe, place, done[STUDENT].folder, **show),
+        ),
+    ]
+    for task in data:
+        stages += _stages_of_task(recipe, task, base, progress=progress)
+    package_needs = tuple(stage.name for stage in stages)
+    stages.append(
+        Stage(
+            PACKAGE,
+            package_needs,
+            {"recipe": recipe.sha256, "command": command},
+            lambda place, done: package_run(recipe, place, [done[name] for name in package_needs], command),
+        )
+    )
+    return tuple(stages)
+
+
+def _stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, progress: bool) -> list[Stage]:
+    name, settings, show = task.task.name, task.recipe, {"progress": progress}
+    labelled = {
+        **base,
+        "task": [name, task.task.version],
+        "train": _source(settings.train),
+        "validation": _source(settings.validation),
+        "max_length": settings.max_length,
+    }
+    tuning = {
+        **labelled,
+        "settings": settings.teacher.model_dump(),
+        "tuned": [_model(place) for place in (settings.teacher.model, settings.teacher.delta) if place],
+    }
+    distilling = {**labelled, "settings": settings.distillation.model_dump()}
+    teacher, phase_2, without, random_teacher, evaluation = (f"{name} {part}" for part in _TASK_STAGES)
+    stages = [
+        Stage(teacher, (), tuning, lambda place, done: tune_teacher(recipe, place, task, **show)),
+        Stage(
+            phase_2,
+            (PHASE_1, teacher),
+            distilling,
+            lambda place, done: distil_task(recipe, place, task, done[PHASE_1].folder, done[teacher].folder, **show),
+        ),
+    ]
+    if "no_phase_1" in recipe.baselines:
+        stages.append(
+            Stage(
+                without,
+                (STUDENT, teacher),
+                distilling,
+                lambda place, done: distil_task(
+                    recipe, place, task, done[STUDENT].folder, done[teacher].folder, **show
+                ),
+            )
+        )
+    if "random_teacher" in recipe.baselines:
+        stages.append(
+            Stage(
+                random_teacher,
+                (),
+                {**tuning, "random_weights": True},
+                lambda place, done: tune_teacher(recipe, place, task, random_weights=True, **show),
+            )
+        )
+
+    def evaluate(place: Path, done: Records) -> Mapping[str, Any]:
+        folders = TaskFolders(
+            student=done[PHASE_1].folder,
+            teacher=done[teacher].folder,
+            delta=done[phase_2].folder,
+            uncut=done[STUDENT].folder,
+            no_phase_1=done[without].folder if without in done else None,
+            random_teacher=done[random_teacher].folder if random_teacher in done else None,
+        )
+        return evaluate_task(recipe, place, task, folders, **show)
+
+    stages.append(
+        Stage(
+            evaluation,
+            (STUDENT, PHASE_1, *(stage.name for stage in stages)),
+            {
+                **base,
+                "tests": [_source(settings.test_source), _source(settings.test_target), settings.max_length],
+                "baselines": list(recipe.baselines),
+                "languages": [language.code for language in recipe.languages],
+            },
+            evaluate,
+        )
+    )
+    return stages
+
+
+def find_stage(stages: Sequence[Stage], slug: str, field: str) -> Stage:
+    """Return the stage of this name as the command line writes it.
+
+    Raises:
+        InputError: the recipe has no such stage.
+    """
+    for stage in stages:
+        if slug in (stage.slug, stage.name):
+            return stage
+    raise InputError(
+        "the recipe has no such stage",
+        field=field,
+        value=slug,
+        remedy=f"choose one of {', '.join(stage.slug for stage in stages)}",
+    )
+
+
+def with_dependents(stages: Sequence[Stage], first: Stage) -> list[Stage]:
+    """Return a stage and those that its output goes into, directly or not, in order."""
+    found = {first.name}
+    for stage in stages:
+        if found.intersection(stage.needs):
+            found.add(stage.name)
+    return [stage for stage in stages if stage.name in found]
+
+
+def up_to(stages: Sequence[Stage], last: Stage) -> tuple[Stage, ...]:
+    """Return the stages that come before a stage, and itself."""
+    return tuple(stages[: stages.index(last) + 1])
+
+
+def stage_names_of_task(task: str, baselines: Sequence[str]) -> list[str]:
+    """Names of a task's stages in order."""
+    wanted = [part for part in _TASK_STAGES if part not in _BASELINE_STAGES or _BASELINE_STAGES[part] in baselines]
+    return [f"{task} {part}" for part in wanted]
+
+
+def consistent(records: Sequence[StageRecord]) -> list[StageRecord]:
+    """Return the records whose inputs are the outputs of the others: what an earlier state of a run left is dropped."""
+    kept: list[StageRecord] = []
+    for record in records:
+        done = by_name(kept)
+        after = record.after
+        if all(name in done and dict(done[name].outputs) == dict(files) for name, files in after.items()):
+            kept.append(record)
+    return kept
+
+
+def by_name(records: Iterable[StageRecord]) -> dict[str, StageRecord]:
+    """Index records by their stage's name."""
+    return {record.name: record for record in records}
+
+
+def _source(source: Any) -> dict[str, Any]:
+    """What a stage depends on of a source: a local file's content, a Hub data set's place and revision."""
+    fields: dict[str, Any] = source.model_dump(mode="json")
+    if source.path is not None:
+        fields["path"] = file_sha256(source.file)
+    return fields
+
+
+def _model(place: str) -> Any:
+    """What a stage depends on of a model: a local folder's or file's content, or a Hub id."""
+    local = Path(place.removeprefix("legacy:")).expanduser()
+    if local.is_file():
+        return file_sha256(local)
+    if local.is_dir():
+        return {file.name: file_sha256(file) for file in sorted(local.iterdir()) if file.is_file() and _matters(file)}
+    return place
+
+
+def _matters(file: Path) -> bool:
+    return file.suffix in (".json", ".safetensors", ".bin", ".txt", ".model") and not file.name.startswith(".")

@@ -1,0 +1,103 @@
+"""A full disk, a vanished file, Ctrl-C: one sentence, and a folder that resumes with the same bytes."""
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from bistill_hub import cli
+from bistill_hub.pipeline import stages
+
+
+@pytest.fixture
+def script(small_recipes, text_files, tmp_path):
+    """A recipe script whose texts are copies, to be made away with."""
+    fields = small_recipes["bert"].model_dump(mode="json")
+    for side, code in (("source", "en"), ("target", "sw")):
+        fields[side]["text"]["path"] = str(shutil.copy(text_files[code], tmp_path))
+    file = tmp_path / "small.py"
+    file.write_text(
+        "import json\nfrom bistill_hub import Recipe\n" + f"RECIPE = Recipe.make(json.loads({json.dumps(fields)!r}))\n"
+    )
+    return file
+
+
+@pytest.fixture
+def command(script, tmp_path):
+    return ["run", str(script), "-o", str(tmp_path / "run"), "--until", "phase-1", "--quiet"]
+
+
+def ends_like_one_without_accident(command, runs, folder):
+    result = CliRunner().invoke(cli.main, command)
+    assert result.exit_code == 0, result.output
+    whole = runs["bert"].repository.parent.parent
+    for name in ("phase-1/model.safetensors", "phase-1/student.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def refused(result, *parts):
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert "Traceback" not in result.output
+    for part in parts:
+        assert part in result.stderr, result.stderr
+
+
+def test_a_file_that_is_gone_before_the_run_goes_on(command, script, runs, tmp_path):
+    assert CliRunner().invoke(cli.main, [*command, "--until", "student"]).exit_code == 0
+    text = (tmp_path / "sw.txt").rename(tmp_path / "away.txt")
+    refused(CliRunner().invoke(cli.main, command), "target.text", "sw.txt", "no such file")
+    text.rename(tmp_path / "sw.txt")
+    ends_like_one_without_accident(command, runs, tmp_path / "run")
+
+
+def test_a_file_that_vanishes_during_a_stage(command, runs, tmp_path, monkeypatch):
+    real = stages.write_blocks
+
+    def vanishing(source, *args, **kwargs):
+        if source.name == "sw.txt":
+            source.file.rename(tmp_path / "away.txt")
+        return real(source, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "write_blocks", vanishing)
+        refused(CliRunner().invoke(cli.main, command), "sw.txt", "vanished during stage phase-1", "goes on from there")
+    (tmp_path / "away.txt").rename(tmp_path / "sw.txt")
+    ends_like_one_without_accident(command, runs, tmp_path / "run")
+
+
+def in_a_process(command, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "bistill_hub", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def test_no_room_for_the_students_weights(command, runs, tmp_path):
+    def small_files_only():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    process = in_a_process(command, text=True, preexec_fn=small_files_only)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 2, errors
+    assert "Traceback" not in errors
+    assert "stage student could not be written: no room is left" in errors
+    ends_like_one_without_accident(command, runs, tmp_path / "run")
+
+
+def test_ctrl_c_in_the_middle_of_a_stage(command, runs, tmp_path):
+    process = in_a_process([*command, "--set", "bilingual.steps=100000"], text=True)
+    folder = tmp_path / "run" / "phase-1" / "training"
+    while process.poll() is None and not list(folder.glob("checkpoint-*/complete.json")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert errors.strip().endswith("Interrupted. What is finished is kept: the same command goes on from there.")
+    assert list(folder.glob("checkpoint-*/complete.json"))
+    ends_like_one_without_accident(command, runs, tmp_path / "run")

@@ -1,0 +1,109 @@
+"""`from_stage`, `until`, `fresh`, and packaging what a run has finished."""
+
+import shutil
+
+import pytest
+from transformers import AutoModel, AutoModelForTokenClassification
+
+from bistill_hub import InputError, run
+from bistill_hub.hub.repository import check_files
+from bistill_hub.pipeline.run import package_finished
+
+
+@pytest.fixture
+def recipe(small_recipes):
+    return small_recipes["bert"]
+
+
+@pytest.fixture
+def finished(runs, tmp_path):
+    """A copy of a finished run's folder."""
+    return shutil.copytree(runs["bert"].repository.parent.parent, tmp_path / "run")
+
+
+def done(result):
+    return [stage.name for stage in result.stages if not stage.skipped]
+
+
+def test_until_ends_after_a_stage(recipe, finished):
+    shutil.rmtree(finished / "ner-evaluation")
+    result = run(recipe, finished, until="ner-phase-2", progress=False)
+    assert [stage.name for stage in result.stages] == ["student", "phase 1", "ner teacher", "ner phase 2"]
+    assert not done(result)
+    assert result.repository is None
+    assert result.results == ()
+    assert not (finished / "ner-evaluation").exists()
+
+
+def test_from_does_a_stage_and_what_hangs_on_it_again(recipe, finished):
+    result = run(recipe, finished, from_stage="ner-evaluation", progress=False)
+    assert done(result) == ["ner evaluation", "package"]
+
+
+def test_from_and_until_together_do_what_lies_between(recipe, finished):
+    result = run(recipe, finished, from_stage="student", until="student", progress=False)
+    assert done(result) == ["student"]
+    # Equal outputs: what hangs on it is not done again afterwards, except what was to be done again and was not.
+    assert done(run(recipe, finished, until="ner-teacher", progress=False)) == ["phase 1"]
+
+
+def test_from_leaves_independent_stages_alone(recipe, finished):
+    result = run(recipe, finished, from_stage="phase-1", until="ner-teacher", progress=False)
+    assert done(result) == ["phase 1"]
+
+
+def test_fresh_does_every_stage_again(recipe, finished):
+    result = run(recipe, finished, fresh=True, until="phase-1", progress=False)
+    assert done(result) == ["student", "phase 1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field", "named"),
+    [
+        ({"until": "phase-3"}, "until", "phase-3"),
+        ({"from_stage": "tuning"}, "from", "tuning"),
+        ({"from_stage": "ner-evaluation", "until": "phase-1"}, "from", "ner-evaluation"),
+    ],
+)
+def test_a_stage_that_cannot_be_meant_is_refused(recipe, finished, wanted, field, named):
+    with pytest.raises(InputError) as error:
+        run(recipe, finished, progress=False, **wanted)
+    assert field in str(error.value)
+    assert named in str(error.value)
+    assert (finished / "package" / "manifest.json").is_file(), "nothing was forgotten"
+
+
+def test_a_run_that_was_ended_early_is_packaged_without_tasks(finished, tmp_path):
+    for place in finished.glob("ner-*"):
+        shutil.rmtree(place)
+    repository = package_finished(finished, tmp_path / "encoder")
+    check_files(repository)
+    assert not (repository / "tasks").exists()
+    assert AutoModel.from_pretrained(repository).config.num_hidden_layers == 3
+    assert "No task was evaluated" in (repository / "README.md").read_text()
+
+
+def test_a_task_that_is_not_evaluated_yet_is_packaged_without_scores(finished, runs, tmp_path):
+    shutil.rmtree(finished / "ner-evaluation")
+    repository = package_finished(finished, tmp_path / "pair")
+    assert not (repository / "tasks/ner/results.json").exists()
+    theirs = runs["bert"].repository
+    for name in ("model.safetensors", "tasks/ner/delta.safetensors", "config.json"):
+        assert (repository / name).read_bytes() == (theirs / name).read_bytes(), name
+    assert AutoModelForTokenClassification.from_pretrained(repository).config.id2label
+
+
+def test_what_an_earlier_state_of_the_run_left_is_not_packaged(recipe, finished, tmp_path):
+    # Another phase 1: the delta of before does not belong to it.
+    run(recipe.replace({"bilingual.steps": 6}), finished, until="phase-1", progress=False)
+    assert not (package_finished(finished, tmp_path / "pair") / "tasks").exists()
+
+
+def test_packaging_refuses_what_is_no_run_and_a_folder_in_use(finished, tmp_path):
+    with pytest.raises(InputError, match="no run in this folder"):
+        package_finished(tmp_path, tmp_path / "pair")
+    with pytest.raises(InputError, match="something already"):
+        package_finished(finished, finished)
+    shutil.rmtree(finished / "phase-1")
+    with pytest.raises(InputError, match="has not finished phase 1"):
+        package_finished(finished, tmp_path / "pair")
