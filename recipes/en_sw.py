@@ -8,6 +8,7 @@
 """English and Swahili, out of multilingual BERT, with the paper's hyperparameters: `uv run recipes/en_sw.py`."""
 
 import sys
+from collections.abc import Mapping
 
 from bistill_hub.recipe import (
     BilingualSettings,
@@ -37,6 +38,38 @@ def conll_2003(split: str) -> LabelledSource:
     )
 
 
+def masakhane(dataset: str, **fields: Mapping[str, str]) -> LabelledSource:
+    """The Swahili test set of one of Masakhane's benchmarks."""
+    return LabelledSource(
+        dataset=f"masakhane/{dataset}", revision="refs/convert/parquet", data_dir="swa", split="test", **fields
+    )
+
+
+def xnli(code: str, split: str) -> LabelledSource:
+    """MultiNLI in English, its development and test sets in both languages."""
+    return LabelledSource(dataset="facebook/xnli", config=code, split=split)
+
+
+def squad(split: str) -> LabelledSource:
+    """English questions on Wikipedia."""
+    return LabelledSource(dataset="rajpurkar/squad", split=split)
+
+
+def tydi_gold(language: str) -> LabelledSource:
+    """TyDi QA's gold passages of one language; its development set is what everybody tests on."""
+    return LabelledSource(
+        dataset="google-research-datasets/tydiqa",
+        config="secondary_task",
+        split="validation",
+        where={"id": f"{language}-*"},
+    )
+
+
+def english_ewt(split: str) -> LabelledSource:
+    """English web text with universal part-of-speech tags."""
+    return LabelledSource(dataset="commul/universal_dependencies", config="en_ewt", split=split)
+
+
 RECIPE = Recipe(
     name="bistill-en-sw",
     source=Language(code="en", name="English", text=wikipedia("en")),
@@ -55,15 +88,40 @@ RECIPE = Recipe(
             train=conll_2003("train"),
             validation=conll_2003("validation"),
             test_source=conll_2003("test"),
-            test_target=LabelledSource(
-                dataset="masakhane/masakhaner2",
-                revision="refs/convert/parquet",
-                data_dir="swa",
-                split="test",
-                label_map={"DATE": "O"},
-            ),
+            test_target=masakhane("masakhaner2", label_map={"DATE": "O"}),
             teacher=TaskTeacher(epochs=3, batch_size=32, learning_rate=5e-5),
             distillation=SparseSettings(density=0.08, dense_epochs=3, sparse_epochs=10, batch_size=8),
+        ),
+        TaskRecipe(
+            name="pos",
+            train=english_ewt("train"),
+            validation=english_ewt("dev"),
+            test_source=english_ewt("test"),
+            test_target=masakhane("masakhapos"),
+            teacher=TaskTeacher(epochs=3, batch_size=32, learning_rate=5e-5),
+            distillation=SparseSettings(density=0.08, dense_epochs=3, sparse_epochs=10, batch_size=8),
+        ),
+        TaskRecipe(
+            name="nli",
+            train=xnli("en", "train"),
+            validation=xnli("en", "validation"),
+            test_source=xnli("en", "test"),
+            test_target=xnli("sw", "test"),
+            max_length=128,
+            teacher=TaskTeacher(epochs=3, batch_size=32, learning_rate=3e-5),
+            distillation=SparseSettings(density=0.08, dense_epochs=5, sparse_epochs=5, batch_size=8),
+        ),
+        TaskRecipe(
+            name="qa",
+            train=squad("train"),
+            validation=squad("validation"),
+            test_source=tydi_gold("english"),
+            test_target=tydi_gold("swahili"),
+            max_length=384,
+            teacher=TaskTeacher(epochs=2, batch_size=32, learning_rate=3e-5),
+            distillation=SparseSettings(
+                density=0.08, dense_epochs=2, sparse_epochs=2, batch_size=8, freeze_layer_norms=False
+            ),
         ),
     ),
     unverified=(
@@ -71,7 +129,10 @@ RECIPE = Recipe(
         "teacher.language_deltas: cambridgeltl/mbert-lang-sft-en-small and -sw-small could be used; not tried",
         "tasks.ner.train: the layout of eriktks/conll2003's converted branch, and its licence",
         "tasks.ner.test_target: the column names and label names of masakhane/masakhaner2's converted branch",
-        "tasks.ner.teacher: the paper's settings for a fully fine-tuned teacher are not known here",
+        "tasks.pos.train: the columns of commul/universal_dependencies and its licence",
+        "tasks.pos.test_target: whether masakhane/masakhapos has a converted branch, its columns, its licence",
+        "tasks.nli: the licences of facebook/xnli's parts",
+        "tasks.*.teacher: the paper's settings for a fully fine-tuned teacher are not known here",
         "source.text, target.text: the revision of wikimedia/wikipedia is not pinned",
     ),
 )

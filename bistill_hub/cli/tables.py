@@ -1,0 +1,37 @@
+"""Tables that several commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..evaluation.results import Result
+
+
+def score_table(results: Sequence[Result], *, synthetic: bool = False) -> Table:
+    """Lay out scores, each student's and baseline's retention beside its score where a teacher was scored too."""
+    from ..evaluation.results import retention
+
+    teachers = {(result.task, result.language): result for result in results if result.model == "teacher"}
+    of = "Scores of a synthetic demonstration" if synthetic else "Scores"
+    table = Table(title=f"{of} (%), 95 % bootstrap intervals over examples")
+    for name in ("task", "language", "model", "metric", "score", "interval", "trivial", "retention"):
+        table.add_column(name, justify="right" if name in ("score", "trivial", "retention") else "left")
+    for result in results:
+        teacher = teachers.get((result.task, result.language))
+        kept = None if teacher is None or result is teacher else retention(result, teacher)
+        missing = "" if teacher is None or result is teacher else "teacher not above trivial"
+        table.add_row(
+            result.task,
+            f"{result.language} ({result.role})",
+            result.model.replace("_", " "),
+            result.metric,
+            f"{100 * result.score:.1f}",
+            f"{100 * result.low:.1f} to {100 * result.high:.1f}",
+            f"{100 * result.trivial:.1f}",
+            missing if kept is None else f"{100 * kept:.1f}",
+        )
+    return table
