@@ -9,12 +9,14 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
+from .delimited import DELIMITED, read_delimited
 from .errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -214,18 +216,98 @@ class LabelledSource(_Source):
     label_map: FrozenMap = Field(
         default_factory=dict, validate_default=True, description="labels to rename while reading, such as B-DATE to O"
     )
-    limit: int | None = Field(None, gt=0, description="read at most this many examples")
+    where: FrozenMap = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="keep the rows whose column (as the source calls it) fits a pattern, such as id: 'swahili-*'; "
+        "* stands for anything, ? for one character, [ab] for one of these",
+    )
+    limit: int | None = Field(None, gt=0, description="read at most this many examples, of those that `where` keeps")
+
+    @property
+    def subset(self) -> str | None:
+        """What `where` and `limit` leave of the source, in a few words; None where they leave everything."""
+        parts = [f"{column} like {pattern}" for column, pattern in self.where.items()]
+        return ", ".join(parts + ([f"the first {self.limit}"] if self.limit is not None else [])) or None
 
     def table(self) -> Dataset:
-        """Read a table file (Parquet, JSON, CSV, TSV) or the Hub data set as it is, before any renaming.
+        """Read a table file (Parquet, JSON, CSV, TSV) or the Hub data set, before any renaming: what `where` keeps.
 
-        Formats of a task's own (CoNLL, SQuAD) are read by the task from `file`.
+        Formats of a task's own (CoNLL, SQuAD) are read by the task from `file`. CSV and TSV files begin with a header,
+        and their cells are all strings; in TSV, unlike in CSV, a quotation mark is a character like any other.
 
         Raises:
-            InputError: the file's ending is not one of a table.
+            InputError: the file's ending is not one of a table, the table is malformed, or `where` cannot be applied or
+                keeps nothing.
         """
         dataset = _read_table(self.file) if self.path is not None else self._load_from_hub()
+        if self.where:
+            return dataset.select(self.kept_rows({name: dataset[name] for name in dataset.column_names}))
         return dataset.select(range(min(self.limit, len(dataset)))) if self.limit is not None else dataset
+
+    def kept_rows(self, columns: Mapping[str, Sequence[Any]]) -> list[int]:
+        """Return the rows that `where` keeps, in order, `limit` of them at most; all up to `limit` without a `where`.
+
+        Patterns are those of a shell, and upper and lower case differ. Numbers fit as they are written, and a row
+        without a value is not kept.
+
+        Args:
+            columns: The rows' values by column, all columns of one length.
+
+        Raises:
+            InputError: `where` names a column that is not there or that holds neither text nor numbers, or keeps
+                nothing.
+        """
+        rows: Sequence[int] = range(len(next(iter(columns.values()), ())))
+        file = self.file if self.path is not None else self.name
+        for name, pattern in self.where.items():
+            if name not in columns:
+                raise InputError(
+                    f"there is no such column; the columns are {', '.join(sorted(columns))}",
+                    file=file,
+                    field="where",
+                    value=name,
+                    remedy="name one of them",
+                )
+            values = list(columns[name])
+            unfit = next((value for value in values if not isinstance(value, str | int | float | None)), None)
+            if unfit is not None:
+                raise InputError(
+                    f"this column holds values of type {type(unfit).__name__}, which no pattern fits",
+                    file=file,
+                    field="where",
+                    value=name,
+                    remedy="choose a column of text or numbers",
+                )
+            kept = [row for row in rows if values[row] is not None and fnmatchcase(str(values[row]), pattern)]
+            if rows and not kept:
+                raise InputError(
+                    "no row fits this pattern",
+                    file=file,
+                    field=f"where.{name}",
+                    value=pattern,
+                    remedy=f"correct it; the first row that it was compared with has {values[rows[0]]!r}",
+                )
+            rows = kept
+        return list(rows)[: self.limit]
+
+    def refuse_where(self, remedy: str) -> None:
+        """Refuse a `where` for a file whose rows have no columns to select by, such as a CoNLL file.
+
+        Args:
+            remedy: What to do instead.
+
+        Raises:
+            InputError: there is a `where`.
+        """
+        if self.where:
+            raise InputError(
+                "rows of such a file cannot be selected by column",
+                file=self.file if self.path is not None else self.name,
+                field="where",
+                value=dict(self.where),
+                remedy=remedy,
+            )
 
 
 def file_sha256(file: Path) -> str:
@@ -241,6 +323,8 @@ def _read_table(file: Path, *, streaming: bool = False) -> Any:
             file=file,
             remedy=f"use one of the endings {', '.join(sorted(_FORMATS))}",
         )
+    if file.suffix in DELIMITED and not streaming:
+        return read_delimited(file)
     options = {"sep": "\t"} if file.suffix == ".tsv" else {}
     return _load_dataset(
         file,

@@ -108,7 +108,8 @@ def _dataset(result: Result) -> str:
     revision = result.revision or "main"
     if re.fullmatch("(sha256:)?[0-9a-f]{40,64}", revision):
         revision = revision.removeprefix("sha256:")[:12]
-    return "/".join(part for part in parts if part) + f"@{revision}"
+    subset = f" ({result.subset})" if result.subset else ""
+    return "/".join(part for part in parts if part) + f"@{revision}{subset}"
 
 
 def _text(value: object) -> object:

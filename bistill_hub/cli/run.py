@@ -79,6 +79,6 @@ def print_run(finished: RunResult) -> None:
         stages.add_row(stage.name, f"{stage.seconds / 60:.1f}", "finished before" if stage.skipped else "")
     console.print(stages)
     if finished.results:
-        console.print(score_table(finished.results, synthetic=finished.synthetic))
+        console.print(score_table(finished.results))
     if finished.repository is not None:
         console.print(f"The pair is in {finished.repository}", soft_wrap=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from ..demo.showcase import Answer, Loaded
     from ..evaluation.results import Result
 
 
-def score_table(results: Sequence[Result], *, synthetic: bool = False) -> Table:
+def score_table(results: Sequence[Result]) -> Table:
     """Lay out scores, each student's and baseline's retention beside its score where a teacher was scored too."""
     from ..evaluation.results import retention
 
     teachers = {(result.task, result.language): result for result in results if result.model == "teacher"}
-    of = "Scores of a synthetic demonstration" if synthetic else "Scores"
+    of = "Scores of a synthetic demonstration" if any(result.synthetic for result in results) else "Scores"
     table = Table(title=f"{of} (%), 95 % bootstrap intervals over examples")
     for name in ("task", "language", "model", "metric", "score", "interval", "trivial", "retention"):
         table.add_column(name, justify="right" if name in ("score", "trivial", "retention") else "left")
@@ -34,4 +36,25 @@ def score_table(results: Sequence[Result], *, synthetic: bool = False) -> Table:
             f"{100 * result.trivial:.1f}",
             missing if kept is None else f"{100 * kept:.1f}",
         )
+    return table
+
+
+def loaded_table(loaded: Sequence[Loaded]) -> Table:
+    """Lay out what the Auto classes made of a pair."""
+    table = Table(title="What loads")
+    for name in ("Auto class", "task", "comes out as"):
+        table.add_column(name)
+    table.add_column("parameters", justify="right")
+    for one in loaded:
+        table.add_row(one.auto, one.task or "", one.native, f"{one.parameters:,}")
+    return table
+
+
+def answer_table(answers: Sequence[Answer]) -> Table:
+    """Lay out test examples with the student's answers."""
+    table = Table(title="The student's answers to the first test example of each set (synthetic)", show_lines=True)
+    for name in ("task", "language", "text", "predicted", "gold"):
+        table.add_column(name)
+    for one in answers:
+        table.add_row(one.task, one.language, escape(one.text), escape(one.predicted), escape(one.gold))
     return table

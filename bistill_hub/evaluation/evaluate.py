@@ -176,6 +176,7 @@ def evaluate_model(
         trivial=float(task.main_score(trivial.sum(axis=0))),
         scores=scores,
         seed=seed,
+        subset=source.subset,
     )
     return result, predictions
 

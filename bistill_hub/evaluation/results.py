@@ -36,6 +36,8 @@ class Result:
         trivial: Score of the task's trivial baseline on the same examples.
         scores: All metrics.
         seed: Seed of the training run behind the model; None where it is not known.
+        subset: What was taken of the split, where it was not the whole.
+        synthetic: Whether text and labels were generated, so that the score says nothing about real language.
     """
 
     task: str
@@ -56,6 +58,8 @@ class Result:
     trivial: float
     scores: dict[str, float]
     seed: int | None
+    subset: str | None = None
+    synthetic: bool = False
 
 
 def retention(student: Result, teacher: Result) -> float | None:

@@ -52,14 +52,12 @@ class RunResult:
         results: Every score.
         stages: A record of each stage.
         seconds: Wall time of this run.
-        synthetic: Whether the scores are of generated text and labels.
     """
 
     repository: Path | None
     results: tuple[Result, ...]
     stages: tuple[StageRecord, ...]
     seconds: float
-    synthetic: bool = False
 
 
 def run(
@@ -115,7 +113,7 @@ def run(
         ) from None
     repository = folder / stages[-1].slug / REPOSITORY_FOLDER if wanted[-1] is stages[-1] else None
     seconds = round(time.monotonic() - begin, 1)
-    return RunResult(repository, _results(data, records), tuple(records), seconds, recipe.synthetic)
+    return RunResult(repository, _results(data, records), tuple(records), seconds)
 
 
 def _wanted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def evaluate_task(
                     progress=progress,
                 )
                 write_predictions(folder / f"{model_name}.{language.code}.jsonl", predictions)
-                write_results(scored, [result], {})
+                write_results(scored, [replace(result, synthetic=recipe.synthetic)], {})
             results += read_results(scored)
     write_results(folder / RESULTS_FILE, results, versions())
     return {}

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..sources import LabelledSource
 from .task import source_file
-from .token_classification import TokenClassification
+from .token_classification import TokenClassification, check_lengths
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -108,7 +108,7 @@ class Ner(TokenClassification):
         """
         from ..metrics.entity_f1 import EntityF1
 
-        _check_lengths(dataset, predictions)
+        check_lengths(dataset, predictions)
         # In memory: two evaluations at a time would otherwise wait for each other's cache file.
         metric = EntityF1(keep_in_memory=True)
         return metric.compute(predictions=[list(tags) for tags in predictions], references=list(dataset["tags"]))
@@ -119,7 +119,7 @@ class Ner(TokenClassification):
         Raises:
             ValueError: predictions and gold tags differ in number, in all or in a sentence.
         """
-        _check_lengths(dataset, predictions)
+        check_lengths(dataset, predictions)
         counts = np.zeros((len(dataset), 3), dtype=np.int64)
         for row, (gold_tags, predicted_tags) in enumerate(zip(dataset["tags"], predictions, strict=True)):
             gold, predicted = entities(gold_tags), entities(predicted_tags)
@@ -149,14 +149,6 @@ def entities(tags: Sequence[str]) -> set[Entity]:
             found.add((open_type, start, position))
         start, open_type = position, kind if prefix == "B" else None
     return found
-
-
-def _check_lengths(dataset: Dataset, predictions: Sequence[Sequence[str]]) -> None:
-    if len(predictions) != len(dataset):
-        raise ValueError(f"predictions for {len(predictions)} sentences, gold tags for {len(dataset)}")
-    for row, (gold, predicted) in enumerate(zip(dataset["tags"], predictions, strict=True)):
-        if len(gold) != len(predicted):
-            raise ValueError(f"sentence {row}: {len(predicted)} predictions for {len(gold)} words")
 
 
 TASK = Ner()

@@ -68,6 +68,10 @@ class TokenClassification(Task):
         """Return the key under which a `label_map` renames this label best, to suggest it."""
         return label
 
+    def is_word(self, sentence: Sentence, position: int) -> bool:
+        """Whether an entry of a sentence is a word, and not one that the source lists beside the words."""
+        return True
+
     def read(self, source: LabelledSource) -> Dataset:
         """Read a CoNLL file, a table (Parquet, JSON) or a Hub data set into `tokens` and `tags`.
 
@@ -89,12 +93,13 @@ class TokenClassification(Task):
 
         tokens, tags = [], []
         found: set[str] = set()
-        for sentence in self._sentences(source):
-            renamed = [self.rename(tag, source.label_map) for tag in sentence.tags]
+        for sentence in self.sentences(source):
+            words = [position for position in range(len(sentence.tokens)) if self.is_word(sentence, position)]
+            renamed = {position: self.rename(sentence.tags[position], source.label_map) for position in words}
             self._check_tags(sentence, renamed, source)
             found.update(sentence.tags)
-            tokens.append(list(sentence.tokens))
-            tags.append(self.canonical(renamed))
+            tokens.append([sentence.tokens[position] for position in words])
+            tags.append(self.canonical(list(renamed.values())))
         if not tokens:
             raise InputError(
                 "there is no sentence in it",
@@ -116,8 +121,8 @@ class TokenClassification(Task):
                         file=file,
                         field="tags",
                         value=tag,
-                        remedy=f"rename it with label_map, such as {self.map_key(tag)}: {self.outside}, "
-                        "or train on data that have it",
+                        remedy=f"rename it with label_map, such as {self.map_key(tag)}: "
+                        f"{self.outside if self.outside in labels else labels[0]}, or train on data that have it",
                     )
 
     def encode(
@@ -194,8 +199,8 @@ class TokenClassification(Task):
                 predictions[example][word] = labels[label]
         return predictions
 
-    def _check_tags(self, sentence: Sentence, renamed: Sequence[str], source: LabelledSource) -> None:
-        for position, tag in enumerate(renamed):
+    def _check_tags(self, sentence: Sentence, renamed: Mapping[int, str], source: LabelledSource) -> None:
+        for position, tag in renamed.items():
             if not self.is_tag(tag):
                 shown = sentence.tags[position]
                 raise InputError(
@@ -207,17 +212,38 @@ class TokenClassification(Task):
                     remedy=f"correct the tag, or rename it with label_map, such as {shown}: {self.outside}",
                 )
 
-    def _sentences(self, source: LabelledSource) -> Iterator[Sentence]:
+    def sentences(self, source: LabelledSource) -> Iterator[Sentence]:
+        """Yield the sentences as the source has them; `read` renames and checks their tags."""
         if source.path is not None and source.file.suffix not in _TABLES:
-            check_column_names(source, ("tokens", "tags"))
-            return read_conll(
-                source.file,
-                is_tag=lambda tag: self.is_tag(self.rename(tag, source.label_map)),
-                token_column=_column_number(source, "tokens", 0),
-                tag_column=_column_number(source, "tags", -1),
-                limit=source.limit,
-            )
-        return _read_table(source, self.tag_column)
+            return self.conll_sentences(source)
+        return _read_table(source, self.tag_column, self.outside)
+
+    def conll_sentences(
+        self, source: LabelledSource, token_column: int = 0, tag_column: int = -1
+    ) -> Iterator[Sentence]:
+        """Read a CoNLL file, from these columns where the source names no others; see `conll.read_conll`."""
+        source.refuse_where("select the sentences beforehand, or give a table (Parquet, JSON)")
+        check_column_names(source, ("tokens", "tags"))
+        return read_conll(
+            source.file,
+            is_tag=lambda tag: self.is_tag(self.rename(tag, source.label_map)),
+            token_column=_column_number(source, "tokens", token_column),
+            tag_column=_column_number(source, "tags", tag_column),
+            limit=source.limit,
+        )
+
+
+def check_lengths(dataset: Dataset, predictions: Sequence[Sequence[str]]) -> None:
+    """Refuse predictions that differ from the gold tags in number, in all or in a sentence.
+
+    Raises:
+        ValueError: they do.
+    """
+    if len(predictions) != len(dataset):
+        raise ValueError(f"predictions for {len(predictions)} sentences, gold tags for {len(dataset)}")
+    for row, (gold, predicted) in enumerate(zip(dataset["tags"], predictions, strict=True)):
+        if len(gold) != len(predicted):
+            raise ValueError(f"sentence {row}: {len(predicted)} predictions for {len(gold)} words")
 
 
 _INPUT_TYPES = {"input_ids": "int32", "token_type_ids": "int8", "attention_mask": "int8"}
@@ -296,7 +322,7 @@ def _column_number(source: LabelledSource, canonical: str, default: int) -> int:
         ) from error
 
 
-def _read_table(source: LabelledSource, tag_column: str) -> Iterator[Sentence]:
+def _read_table(source: LabelledSource, tag_column: str, outside: str) -> Iterator[Sentence]:
     table = source.table()
     chosen = find_columns(source, table.column_names, {"tokens": "tokens", "tags": tag_column})
     for column in chosen.values():
@@ -325,18 +351,20 @@ def _read_table(source: LabelledSource, tag_column: str) -> Iterator[Sentence]:
                 value=tokens,
                 remedy=f"correct the row's {chosen['tokens']!r}",
             )
-        named = tuple(_tag_name(tag, names, source, f"{place}, {chosen['tags']}") for tag in tags)
+        named = tuple(_tag_name(tag, names, source, f"{place}, {chosen['tags']}", outside) for tag in tags)
         yield Sentence(tuple(tokens), named, row)
 
 
-def _tag_name(tag: Any, names: Sequence[str] | None, source: LabelledSource, place: str) -> str:
+def _tag_name(tag: Any, names: Sequence[str] | None, source: LabelledSource, place: str, outside: str) -> str:
     if isinstance(tag, str):
         return tag
     if names is not None and isinstance(tag, int) and 0 <= tag < len(names):
         return names[tag]
     if names is None and isinstance(tag, int) and str(tag) in source.label_map:
         return str(tag)
-    remedy = "use a split that is labelled" if names is not None else "name the numbers with label_map, such as 0: O"
+    remedy = f"name the numbers with label_map, such as 0: {outside}"
+    if names is not None:
+        remedy = "use a split that is labelled"
     raise InputError("a tag without a name", file=source_file(source), field=place, value=tag, remedy=remedy)
 
 

@@ -213,3 +213,8 @@ def test_a_label_that_training_lacks_is_refused_before_training(conll):
     with pytest.raises(InputError, match=r"sw\.conll: tags = 'B-LOC'.*sentence 0.*label_map, such as LOC: O"):
         NER.check_labels(test_set, labels, "sw.conll")
     NER.check_labels(test_set, NER.labels(test_set), "sw.conll")
+
+
+def test_where_is_refused_for_a_conll_file(conll):
+    with pytest.raises(InputError, match="where = .*rows of such a file"):
+        NER.read(conll(ENGLISH, where={"tokens": "M*"}))
