@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
     from .distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
     from .errors import BistillError, InputError
+    from .evaluation.answering import answer
     from .evaluation.evaluate import evaluate_pair
+    from .hub.export import export_model
     from .hub.repository import package_pair
     from .model.configuration_bistill import BistillConfig
     from .model.legacy import from_legacy
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from .pretraining import PretrainingSettings, pretrain
     from .recipe import Recipe
     from .student.build import StudentParts, build_student
+    from .student.inspection import inspect_cut
 
 
 _HOMES = {
@@ -52,9 +55,12 @@ _HOMES = {
     "SparseTaskDistillationArguments": "distillation.task",
     "SparseTaskDistillationTrainer": "distillation.task",
     "StudentParts": "student.build",
+    "answer": "evaluation.answering",
     "build_student": "student.build",
     "evaluate_pair": "evaluation.evaluate",
+    "export_model": "hub.export",
     "from_legacy": "model.legacy",
+    "inspect_cut": "student.inspection",
     "package_pair": "hub.repository",
     "pretrain": "pretraining",
     "run": "pipeline.run",
@@ -78,9 +84,12 @@ __all__ = [
     "SparseTaskDistillationTrainer",
     "StudentParts",
     "__version__",
+    "answer",
     "build_student",
     "evaluate_pair",
+    "export_model",
     "from_legacy",
+    "inspect_cut",
     "package_pair",
     "pretrain",
     "run",

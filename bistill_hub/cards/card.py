@@ -69,7 +69,12 @@ def _metadata(facts: CardFacts) -> str:
         "license": facts.license,
         "library_name": _LIBRARY,
         "pipeline_tag": "fill-mask" if facts.language_modelling_head else "feature-extraction",
-        "tags": ["bistill", "bilingual", "distillation", f"pair:{facts.source[0]}-{facts.target[0]}"],
+        "tags": [
+            "bistill",
+            "bilingual",
+            *(["distillation"] if facts.taught or facts.tasks else ["vocabulary-trimming"]),
+            f"pair:{facts.source[0]}-{facts.target[0]}",
+        ],
     }
     if datasets := [name for name in facts.datasets if _HUB_ID.fullmatch(name)]:
         values["datasets"] = datasets

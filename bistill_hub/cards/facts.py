@@ -56,6 +56,7 @@ class CardFacts:
         seed: Seed of the run.
         command: The command that reproduces the run.
         limits: The contributor's own words on limits and biases.
+        taught: Whether phase 1 trained the student.
         synthetic: Whether the data are made up, which the first line then says.
     """
 
@@ -80,4 +81,5 @@ class CardFacts:
     seed: int
     command: str
     limits: str
+    taught: bool = True
     synthetic: bool = field(default=False)

@@ -4,14 +4,27 @@ One module a command, or two of a kind. At import they need click alone: what a 
 so that `--help` answers at once.
 """
 
-import importlib
-import pkgutil
-
+from .demo import demo_command
+from .evaluate import eval_command
+from .export import export_command
 from .group import main
+from .inspect import inspect_command, trim_command
+from .package import package_command
+from .plan import plan_command
+from .pretrain import pretrain_command
+from .run import run_command
 
 __all__ = ["main"]
 
-for _module in pkgutil.iter_modules(__path__):
-    for _name, _value in vars(importlib.import_module(f"{__name__}.{_module.name}")).items():
-        if _name.endswith("_command") and hasattr(_value, "callback"):
-            main.add_command(_value)
+for _command in (
+    demo_command,
+    run_command,
+    plan_command,
+    inspect_command,
+    trim_command,
+    eval_command,
+    package_command,
+    export_command,
+    pretrain_command,
+):
+    main.add_command(_command)

@@ -76,9 +76,7 @@ def load(recipe: str, tasks: str | None, assignments: Sequence[str], set_file: P
     return loaded
 
 
-def shown_command(
-    name: str, recipe: str, tasks: str | None, assignments: Sequence[str], set_file: Path | None
-) -> str:
+def shown_command(name: str, recipe: str, tasks: str | None, assignments: Sequence[str], set_file: Path | None) -> str:
     """The command for others to read: no file keeps its folder, which is nobody's business but this machine's."""
     import shlex
 

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from ..pipeline.run import RunResult
 
 
-@click.command("run")
+_EXAMPLE = """\b
+Example, with your own text and labels:
+  bistill run en_sw --tasks ner -o runs/mine --set teacher.model=FOLDER \\
+    --set source.text=en.txt --set target.text=sw.txt \\
+    --set tasks.ner.train=train.conll --set tasks.ner.validation=dev.conll \\
+    --set tasks.ner.test_source=test.en.conll --set tasks.ner.test_target=test.sw.conll
+"""
+
+
+@click.command("run", epilog=_EXAMPLE)
 @recipe_options
 @click.option("--from", "from_stage", metavar="STAGE", help="Do this stage and all that depend on it again.")
 @click.option("--until", metavar="STAGE", help="End after this stage.")
@@ -30,7 +39,7 @@ def run_command(
     fresh: bool,
     quiet: bool,
 ) -> None:
-    r"""Distil a pair: student, phase 1, then for each task its teacher, phase 2 and evaluation, package.
+    """Distil a pair: student, phase 1, then for each task its teacher, phase 2 and evaluation, package.
 
     RECIPE is a Python file that defines RECIPE, or the name of one that ships with the package (en_sw). A run that was
     interrupted, by whatever, goes on where it stopped when the same command is given again (without --from or --fresh,
@@ -38,14 +47,6 @@ def run_command(
 
     STAGE is the name of a stage's folder: student, phase-1, TASK-teacher, TASK-phase-2, TASK-evaluation, package.
     `bistill plan` lists those of a recipe.
-
-    Example, with your own text and labels:
-
-    \b
-      bistill run en_sw --tasks ner -o runs/mine --set teacher.model=FOLDER \
-        --set source.text=en.txt --set target.text=sw.txt \
-        --set tasks.ner.train=train.conll --set tasks.ner.validation=dev.conll \
-        --set tasks.ner.test_source=test.en.conll --set tasks.ner.test_target=test.sw.conll
     """
     loaded = load(recipe, tasks, assignments, set_file)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +239,8 @@ def evaluate_pair(
             )
         source.check(f"tests.{language}")
         sets.append(TestSet(language, roles[language], source))
+    synthetic = _is_synthetic(pair, revision)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     models = [("student", student, tokenizer)]
     if teacher is not None:
         tuned = load_task_model(kind.head, os.fspath(teacher))
@@ -247,10 +250,18 @@ def evaluate_pair(
         labels = labels_of(model)
         for test in sets:
             result, _ = evaluate_model(
-                model, reader, kind, test, labels, name=name, max_length=max_length, progress=progress
+                model.to(device), reader, kind, test, labels, name=name, max_length=max_length, progress=progress
             )
-            results.append(result)
+            results.append(replace(result, synthetic=synthetic))
     return results
+
+
+def _is_synthetic(pair: str | os.PathLike[str], revision: str | None) -> bool:
+    """Whether a pair's recipe says that it was made of generated text and labels."""
+    from transformers.utils import cached_file
+
+    file = cached_file(pair, "recipe.json", revision=revision, _raise_exceptions_for_missing_entries=False)
+    return file is not None and bool(json.loads(Path(file).read_text(encoding="utf-8")).get("synthetic"))
 
 
 def labels_of(model: PreTrainedModel) -> tuple[str, ...]:
@@ -260,8 +271,6 @@ def labels_of(model: PreTrainedModel) -> tuple[str, ...]:
 
 def write_predictions(file: Path, predictions: list[Any]) -> None:
     """Write predictions one a line as JSON, so that a score can be recomputed without a model."""
-    import json
-
     with file.open("w", encoding="utf-8") as lines:
         for prediction in predictions:
             lines.write(json.dumps(prediction, ensure_ascii=False) + "\n")

@@ -118,6 +118,8 @@ def write_model(
     # A tokenizer writes down the padding and truncation of its last call; a published one has none.
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
+    for name in ("is_local", "local_files_only"):  # how it was loaded here is nothing that others should read
+        tokenizer.init_kwargs.pop(name, None)
     tokenizer.save_pretrained(folder)
     for name, delta in deltas.items():
         place = folder / "tasks" / name

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Dataset
+from transformers import PreTrainedConfig
 
 from ..errors import InputError
 from ..recipe import Recipe, TaskRecipe
+from ..student.backbones import backbone_for
 from ..student.layers import layer_map_for
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
@@ -105,16 +107,12 @@ def _check_file(name: str | None, field: str) -> None:
         raise InputError("there is no such file", field=field, value=name, remedy="correct the path")
 
 
-def _check_length(recipe: Recipe, config: object) -> None:
+def _check_length(recipe: Recipe, config: PreTrainedConfig) -> None:
     """Refuse inputs that are longer than the teacher's positions."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
-        return
-    # XLM-R counts its positions from the padding token's id on, so two of them are never used.
-    room = positions - (config.pad_token_id + 1 if getattr(config, "model_type", "") == "xlm-roberta" else 0)  # type: ignore[attr-defined]
-    lengths = {"bilingual.block_size": recipe.bilingual.block_size} | {
-        f"tasks.{task.name}.max_length": task.max_length for task in recipe.tasks
-    }
+    room = backbone_for(config).longest_input(config)
+    lengths = {f"tasks.{task.name}.max_length": task.max_length for task in recipe.tasks}
+    if recipe.bilingual.steps:
+        lengths = {"bilingual.block_size": recipe.bilingual.block_size} | lengths
     for field, length in lengths.items():
         if length > room:
             raise InputError(

@@ -134,7 +134,9 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
         tasks={name: {**task, "density": deltas[name].facts["density"]} for name, task in config.tasks.items()},
         results=results,
         vocabulary=student.facts["vocabulary"],
-        training={"stages": [_training_row(stage) for stage in stages]},
+        training={
+            "stages": [_training_row(stage) for stage in stages if stage is not taught or recipe.bilingual.steps]
+        },
         corpora=student.facts["corpora"],
         datasets=_hub_datasets(recipe),
         versions=versions(),
@@ -142,6 +144,7 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
         seed=recipe.seed,
         command=command,
         limits=recipe.limits,
+        taught=recipe.bilingual.steps > 0,
         synthetic=recipe.synthetic,
     )
     package_pair(

@@ -32,7 +32,7 @@ from ..student.deltas import trim_delta
 from ..student.layers import layer_map_for
 from ..student.token_counts import count_tokens
 from ..student.vocabulary import select_tokens, trim_tokenizer
-from ..student.vocabulary_report import vocabulary_report
+from ..student.vocabulary_report import REPORTED_LINES, vocabulary_report
 from ..teacher import load_delta, load_encoder, load_language_model, load_task_model, load_tokenizer
 from .manifest import WORK_FOLDER
 from .preflight import TaskData
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 STUDENT_FILE = "student.json"
 TOKEN_MAP_FILE = "token_map.safetensors"
 DELTA_FILE = "delta.safetensors"
-REPORTED_LINES = 10_000
-"""Lines of each corpus that the vocabulary report is measured on."""
 
 
 def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, Any]:

@@ -56,6 +56,12 @@ class Backbone:
         """Take the base model's prefix, where there is one, off a parameter's name."""
         return name.removeprefix(f"{self.base_model_prefix}.")
 
+    def longest_input(self, config: Any) -> int:
+        """How many tokens a model of this configuration reads at most, special tokens included."""
+        # Where positions are counted from the padding token's id on, the first of them are never used.
+        unused = config.pad_token_id + 1 if self.positions_start_at_padding else 0
+        return int(config.max_position_embeddings - unused)
+
     def layer_of(self, name: str) -> int | None:
         """Tell a parameter's 0-based layer, or None outside the layers; with or without the base model's prefix."""
         base_name = self.base_name(name)

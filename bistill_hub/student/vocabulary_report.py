@@ -17,6 +17,10 @@ from .vocabulary import checked_token_map
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 
+REPORTED_LINES = 10_000
+"""Lines of each corpus that a report is measured on, where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class LanguageReport:
     """What trimming does to one language's text. Rates are fractions from 0 to 1.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..sources import LabelledSource
-from .task import Task, find_columns, source_file
+from .task import INPUT_TYPES, Task, check_tokenizer, find_columns, source_file
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +25,6 @@ _TEXTS = ("premise", "hypothesis")
 _STRINGS = ("string", "large_string", "string_view")
 # How SNLI and MultiNLI mark examples on whose label the annotators did not agree, and how tables mark a missing one.
 _UNLABELLED = ("-1", "-", "")
-_INPUT_TYPES = {"input_ids": "int32", "token_type_ids": "int8", "attention_mask": "int8"}
 _BATCH = 1000
 
 
@@ -118,9 +117,9 @@ class Nli(Task):
         """
         from datasets import Dataset, Features, List, Value
 
-        _check_tokenizer(tokenizer, max_length)
+        check_tokenizer(tokenizer, max_length, len(_TEXTS))
         ids = {label: place for place, label in enumerate(labels)}
-        inputs = [name for name in tokenizer.model_input_names if name in _INPUT_TYPES]
+        inputs = [name for name in tokenizer.model_input_names if name in INPUT_TYPES]
         columns: dict[str, list[Any]] = {name: [] for name in inputs}
         for start in range(0, len(dataset), _BATCH):
             batch = dataset[start : start + _BATCH]
@@ -129,7 +128,7 @@ class Nli(Task):
                 columns[name] += encoded[name]
         columns["labels"] = [ids[label] for label in dataset["label"]]
         columns["example"] = list(range(len(dataset)))
-        types = {name: List(Value(_INPUT_TYPES[name])) for name in inputs}
+        types = {name: List(Value(INPUT_TYPES[name])) for name in inputs}
         types |= {"labels": Value("int64"), "example": Value("int32")}
         return Dataset.from_dict(columns, features=Features(types))
 
@@ -230,23 +229,6 @@ def _label_name(label: Any, names: Sequence[str] | None, source: LabelledSource,
         remedy = f"name the numbers with label_map, such as '0': {LABELS[0]}"
     value = label if renamed == found else renamed
     raise InputError(problem, file=source_file(source), field=place, value=value, remedy=remedy)
-
-
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-    if not tokenizer.is_fast:
-        raise InputError(
-            "the tokenizer is not a fast one",
-            file=tokenizer.name_or_path,
-            remedy="save the tokenizer with a tokenizer.json",
-        )
-    shortest = tokenizer.num_special_tokens_to_add(pair=True) + len(_TEXTS)
-    if max_length < shortest:
-        raise InputError(
-            "the special tokens leave no room for text",
-            field="max_length",
-            value=max_length,
-            remedy=f"set it to {shortest} at least, better to 128 or more",
-        )
 
 
 def _encode_pairs(

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..sources import LabelledSource
 from .squad import COLUMNS, read_questions
-from .task import Task, source_file
+from .task import INPUT_TYPES, Task, check_tokenizer, source_file
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -126,9 +126,9 @@ class QuestionAnswering(Task):
         """
         from datasets import Dataset, Features, List, Value
 
+        check_tokenizer(tokenizer, max_length, 2)
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
-        _check_tokenizer(tokenizer, max_length, room)
-        inputs = [name for name in tokenizer.model_input_names if name in _INPUT_TYPES]
+        inputs = [name for name in tokenizer.model_input_names if name in INPUT_TYPES]
         columns: dict[str, list[Any]] = {name: [] for name in (*inputs, *self.label_columns, *self.decode_columns)}
         for start in range(0, len(dataset), _BATCH):
             batch = dataset[start : start + _BATCH]
@@ -147,7 +147,7 @@ class QuestionAnswering(Task):
                     for name, values in feature.items():
                         columns[name].append(values)
                     columns["example"].append(start + index)
-        types = {name: List(Value(_INPUT_TYPES[name])) for name in inputs}
+        types = {name: List(Value(INPUT_TYPES[name])) for name in inputs}
         types |= dict.fromkeys(("offset_starts", "offset_ends"), List(Value("int32")))
         types |= dict.fromkeys((*self.label_columns, "example"), Value("int32"))
         return Dataset.from_dict(columns, features=Features(types))
@@ -236,25 +236,6 @@ class QuestionAnswering(Task):
             last = min(first + length, len(words)) - 1
             predictions.append(context[words[first].start() : words[last].end()])
         return predictions
-
-
-_INPUT_TYPES = {"input_ids": "int32", "token_type_ids": "int8", "attention_mask": "int8"}
-
-
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, max_length: int, room: int) -> None:
-    if not tokenizer.is_fast:
-        raise InputError(
-            "the tokenizer is not a fast one, so that sub-words cannot be traced back to characters",
-            file=tokenizer.name_or_path,
-            remedy="save the tokenizer with a tokenizer.json",
-        )
-    if room < 2:
-        raise InputError(
-            "the special tokens leave no room for question and context",
-            field="max_length",
-            value=max_length,
-            remedy=f"set it to {max_length - room + 2} at least, better to 256 or more",
-        )
 
 
 @dataclass(frozen=True)

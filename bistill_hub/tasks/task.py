@@ -196,3 +196,35 @@ def find_columns(source: LabelledSource, present: Sequence[str], defaults: Mappi
                 remedy=f"set columns.{canonical} to the one that holds the {canonical}",
             )
     return chosen
+
+
+INPUT_TYPES = {"input_ids": "int32", "token_type_ids": "int8", "attention_mask": "int8"}
+"""The model inputs that tokenizers make, and the types in which features hold them."""
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, max_length: int, texts: int) -> None:
+    """Refuse a tokenizer that features cannot be made with, and a length without room for text.
+
+    Args:
+        tokenizer: The tokenizer.
+        max_length: The most sub-words that a feature may have.
+        texts: How many texts a feature holds, 1 or 2.
+
+    Raises:
+        InputError: the tokenizer is not a fast one, or `max_length` does not hold the special tokens and a sub-word of
+            each text.
+    """
+    if not tokenizer.is_fast:
+        raise InputError(
+            "the tokenizer is not a fast one, so that sub-words cannot be traced back to the text",
+            file=tokenizer.name_or_path,
+            remedy="save the tokenizer with a tokenizer.json",
+        )
+    shortest = tokenizer.num_special_tokens_to_add(pair=texts == 2) + texts
+    if max_length < shortest:
+        raise InputError(
+            "the special tokens leave no room for text",
+            field="max_length",
+            value=max_length,
+            remedy=f"set it to {shortest} at least, better to 128 or more",
+        )

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..sources import LabelledSource
 from .conll import Sentence, read_conll
-from .task import Task, check_column_names, find_columns, source_file
+from .task import INPUT_TYPES, Task, check_column_names, check_tokenizer, find_columns, source_file
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -139,10 +139,10 @@ class TokenClassification(Task):
         """
         from datasets import Dataset, Features, List, Value
 
+        check_tokenizer(tokenizer, max_length, 1)
         room = max_length - tokenizer.num_special_tokens_to_add()
-        _check_tokenizer(tokenizer, max_length, room)
         ids = {label: place for place, label in enumerate(labels)}
-        inputs = [name for name in tokenizer.model_input_names if name in _INPUT_TYPES]
+        inputs = [name for name in tokenizer.model_input_names if name in INPUT_TYPES]
         columns: dict[str, list[Any]] = {name: [] for name in [*inputs, "labels", "words", "example"]}
         for start in range(0, len(dataset), _BATCH):
             batch = dataset[start : start + _BATCH]
@@ -168,7 +168,7 @@ class TokenClassification(Task):
                     columns["labels"].append([_IGNORED if word < 0 else ids[tags[word]] for word in firsts])
                     columns["words"].append(firsts)
                     columns["example"].append(start + row)
-        types = {name: List(Value(_INPUT_TYPES[name])) for name in inputs}
+        types = {name: List(Value(INPUT_TYPES[name])) for name in inputs}
         types |= {"labels": List(Value("int64")), "words": List(Value("int32")), "example": Value("int32")}
         return Dataset.from_dict(columns, features=Features(types))
 
@@ -244,25 +244,6 @@ def check_lengths(dataset: Dataset, predictions: Sequence[Sequence[str]]) -> Non
     for row, (gold, predicted) in enumerate(zip(dataset["tags"], predictions, strict=True)):
         if len(gold) != len(predicted):
             raise ValueError(f"sentence {row}: {len(predicted)} predictions for {len(gold)} words")
-
-
-_INPUT_TYPES = {"input_ids": "int32", "token_type_ids": "int8", "attention_mask": "int8"}
-
-
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, max_length: int, room: int) -> None:
-    if not tokenizer.is_fast:
-        raise InputError(
-            "the tokenizer is not a fast one, so that sub-words cannot be traced back to words",
-            file=tokenizer.name_or_path,
-            remedy="save the tokenizer with a tokenizer.json",
-        )
-    if room < 1:
-        raise InputError(
-            "the special tokens leave no room for text",
-            field="max_length",
-            value=max_length,
-            remedy=f"set it to {max_length - room + 1} at least, better to 128 or more",
-        )
 
 
 def _split(words: Sequence[int | None], room: int) -> Iterator[list[int]]:

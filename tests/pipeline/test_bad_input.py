@@ -30,7 +30,8 @@ def attempt(tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
         }
         words = [word for key, value in right.items() for word in ("--set", f"{key}={value}")]
         words += [word for change in changes for word in ("--set", change)]
-        return CliRunner().invoke(cli.main, ["run", "en_sw", "--tasks", "ner", "-o", str(output or tmp_path / "out"), *words])
+        command = ["run", "en_sw", "--tasks", "ner", "-o", str(output or tmp_path / "out")]
+        return CliRunner().invoke(cli.main, [*command, *words])
 
     return call
 

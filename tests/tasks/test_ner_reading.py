@@ -216,5 +216,5 @@ def test_a_label_that_training_lacks_is_refused_before_training(conll):
 
 
 def test_where_is_refused_for_a_conll_file(conll):
-    with pytest.raises(InputError, match="where = .*rows of such a file"):
+    with pytest.raises(InputError, match=r"where = .*rows of such a file"):
         NER.read(conll(ENGLISH, where={"tokens": "M*"}))
