@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         BistillModel,
     )
     from .model.sparse_delta import SparseDelta
+    from .pipeline.plan import plan
     from .pipeline.run import run
     from .pretraining import PretrainingSettings, pretrain
     from .recipe import Recipe
@@ -62,6 +63,7 @@ _HOMES = {
     "from_legacy": "model.legacy",
     "inspect_cut": "student.inspection",
     "package_pair": "hub.repository",
+    "plan": "pipeline.plan",
     "pretrain": "pretraining",
     "run": "pipeline.run",
 }
@@ -91,6 +93,7 @@ __all__ = [
     "from_legacy",
     "inspect_cut",
     "package_pair",
+    "plan",
     "pretrain",
     "run",
 ]

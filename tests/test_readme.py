@@ -10,22 +10,37 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from stub_hub import StubHub
 
 from bistill_hub import cli
 
-README = Path(__file__).parent.parent / "README.md"
-SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [code for language, code in SNIPPETS if language == "python"]
-COMMANDS = [
-    shlex.split(line)
-    for language, code in SNIPPETS
-    if language == "bash"
-    for line in code.replace("\\\n", " ").strip().splitlines()
-]
+SHELL = [code for language, code in SNIPPETS if language == "bash"]
+SETUP = SHELL[:2]
+COMMANDS = [shlex.split(line) for code in SHELL[2:] for line in code.replace("\\\n", " ").strip().splitlines()]
+
+# The paper's block of 256 tokens is longer than the tiny teacher's positions.
+QUICK = {"bilingual.steps": 2, "bilingual.block_size": 48}
+QUICK_NER = {
+    **QUICK,
+    "tasks.ner.max_length": 64,
+    "tasks.ner.teacher.epochs": 1,
+    "tasks.ner.distillation.dense_epochs": 1,
+    "tasks.ner.distillation.sparse_epochs": 1,
+}
+
+
+def commands(*beginning):
+    found = [words for words in COMMANDS if words[: len(beginning)] == list(beginning)]
+    assert found, beginning
+    return found
 
 
 @pytest.fixture
-def place(runs, tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
+def place(demo, tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
     """A working folder with the files that the README names, and a cache that holds `org/bistill-en-sw`."""
     shutil.copytree(tiny_teacher_dirs["bert"], tmp_path / "teacher")
     for language, file in text_files.items():
@@ -34,7 +49,7 @@ def place(runs, tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch)
         shutil.copyfile(ner_files["en"][split], tmp_path / f"{split}.en.conll")
     shutil.copyfile(ner_files["sw"]["test"], tmp_path / "test.sw.conll")
     published = tmp_path / "home" / "hub" / "models--org--bistill-en-sw"
-    shutil.copytree(runs["bert"].repository, published / "snapshots" / ("a" * 40))
+    shutil.copytree(demo.run.repository, published / "snapshots" / ("a" * 40))
     (published / "refs").mkdir()
     (published / "refs" / "main").write_text("a" * 40)
     monkeypatch.chdir(tmp_path)
@@ -43,7 +58,6 @@ def place(runs, tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_python_snippets_run(place, code):
-    # The paper's block of 256 tokens is longer than the tiny teacher's positions, here and below.
     code = code.replace('"bilingual.steps": 100', '"bilingual.steps": 2, "bilingual.block_size": 48')
     environment = {**os.environ, "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"}
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
@@ -54,38 +68,87 @@ def test_python_snippets_run(place, code):
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-def test_the_run_command_runs(place):
-    command = next(words for words in COMMANDS if words[:2] == ["bistill", "run"])
-    quick = {
-        "bilingual.steps": 2,
-        "bilingual.block_size": 48,
-        "tasks.ner.max_length": 64,
-        "tasks.ner.teacher.epochs": 1,
-        "tasks.ner.distillation.dense_epochs": 1,
-        "tasks.ner.distillation.sparse_epochs": 1,
-    }
-    words = [word for key, value in quick.items() for word in ("--set", f"{key}={value}")]
-    result = CliRunner().invoke(cli.main, [*command[1:], *words, "--quiet"])
+@pytest.mark.parametrize("words", commands("bistill", "run"), ids=lambda words: words[words.index("--tasks") + 1])
+def test_the_run_commands_run(place, words):
+    quick = QUICK if "none" in words else QUICK_NER
+    changes = [word for key, value in quick.items() for word in ("--set", f"{key}={value}")]
+    result = CliRunner().invoke(cli.main, [*words[1:], *changes, "--quiet"])
     assert result.exit_code == 0, result.output
-    assert "Scores" in result.output
-    for folder in ("student", "phase-1", "ner-teacher", "ner-phase-2", "evaluation", "package/repository"):
-        assert (place / "runs/mine" / folder).is_dir(), folder
+    folder = place / words[words.index("--output") + 1]
+    stages = ["student", "phase-1", "package/repository"]
+    if "none" not in words:
+        assert "Scores" in result.output
+        stages += ["ner-teacher", "ner-phase-2", "ner-evaluation"]
+    for stage in stages:
+        assert (folder / stage).is_dir(), stage
     assert "package/repository" in result.output.replace("\n", "")
+
+
+def test_a_plan_takes_the_words_of_a_run(place):
+    words = commands("bistill", "run")[-1]
+    changes = [word for key, value in QUICK_NER.items() for word in ("--set", f"{key}={value}")]
+    result = CliRunner().invoke(cli.main, ["plan", *words[2:], *changes, "--no-trial"])
+    assert result.exit_code == 0, result.output
+    assert "ner-phase-2" in result.output
+
+
+def test_the_inspect_command_runs(place):
+    (words,) = commands("bistill", "inspect")
+    result = CliRunner().invoke(cli.main, [*words[1:], "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert list(place.glob("*.png"))
 
 
 def test_the_pretrain_command_runs(place):
     shutil.rmtree(place / "teacher")
-    command = next(words for words in COMMANDS if words[:2] == ["bistill", "pretrain"])
+    (words,) = commands("bistill", "pretrain")
     small = ["--steps", "2", "--vocab-size", "300", "--hidden-size", "16", "--layers", "2", "--intermediate-size", "16"]
-    result = CliRunner().invoke(cli.main, [*command[1:], *small, "--quiet"])
+    result = CliRunner().invoke(cli.main, [*words[1:], *small, "--quiet"])
     assert result.exit_code == 0, result.output
     assert (place / "teacher" / "model.safetensors").is_file()
 
 
-def test_the_first_two_commands_are_targets_of_the_makefile_and_commands_of_the_package():
-    targets = set(re.findall(r"^([a-z-]+):", (README.parent / "Makefile").read_text(), re.MULTILINE))
-    first, second = COMMANDS[:2]
-    assert first == ["make", "setup", "&&", ".venv/bin/bistill", "run", "en_sw"]
-    assert second == ["make", "setup", "&&", "make", "check"]
-    assert {"setup", "check"} <= targets
-    assert "run" in cli.main.commands
+def test_the_upload_command_uploads_the_whole_repository(place, demo):
+    (words,) = commands("hf", "upload")
+    repository = shutil.copytree(demo.run.repository, place / words[-1])
+    tool = Path(sys.executable).with_name("hf")
+    with StubHub() as hub:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_TOKEN": "hf_of_the_stub",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+        }
+        result = subprocess.run(
+            [str(tool), *words[1:]], cwd=place, env=environment, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        sent = {
+            file.relative_to(repository).as_posix(): file.read_bytes()
+            for file in repository.rglob("*")
+            if file.is_file()
+        }
+        assert hub.files == sent
+
+
+def test_every_command_of_the_readme_is_one_of_those_executed_here():
+    executed = {("bistill", "run"), ("bistill", "inspect"), ("bistill", "pretrain"), ("hf", "upload")}
+    assert {tuple(words[:2]) for words in COMMANDS} == executed
+
+
+def test_the_table_of_commands_is_that_of_the_command_line():
+    assert set(re.findall(r"^\| `bistill ([a-z]+)", TEXT, re.MULTILINE)) == set(cli.main.commands)
+
+
+def test_the_first_two_commands_set_up_and_do_what_ci_does():
+    environment = "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt"
+    assert SETUP[0].strip() == f"{environment} . && .venv/bin/bistill demo"
+    assert SETUP[1].strip() == f"{environment} -e '.[dev]' && .venv/bin/python -m pytest"
+    assert SETUP[1].strip() in (ROOT / ".ci/run").read_text(), "CI runs the README's own test command"
+    assert "demo" in cli.main.commands
+
+
+def test_pictures_and_pages_that_it_points_to_are_there():
+    for place in re.findall(r"\]\(([^)]+)\)", TEXT):
+        assert (ROOT / place).exists(), place

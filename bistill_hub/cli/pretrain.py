@@ -20,17 +20,23 @@ from ..errors import InputError
     help="Text of one language, a sentence or paragraph a line, such as en=en.txt. May be repeated.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
-@click.option("--backbone", type=click.Choice(["bert", "xlm-roberta"]), default="xlm-roberta", show_default=True)
+@click.option(
+    "--backbone",
+    type=click.Choice(["bert", "xlm-roberta"]),
+    default="xlm-roberta",
+    show_default=True,
+    help="Architecture.",
+)
 @click.option("--vocab-size", type=int, default=10_000, show_default=True, help="Pieces of the tokenizer.")
-@click.option("--hidden-size", type=int, default=256, show_default=True)
-@click.option("--layers", type=int, default=6, show_default=True)
-@click.option("--heads", type=int, default=4, show_default=True)
-@click.option("--intermediate-size", type=int, default=1024, show_default=True)
+@click.option("--hidden-size", type=int, default=256, show_default=True, help="Width of the layers.")
+@click.option("--layers", type=int, default=6, show_default=True, help="Number of layers.")
+@click.option("--heads", type=int, default=4, show_default=True, help="Attention heads a layer.")
+@click.option("--intermediate-size", type=int, default=1024, show_default=True, help="Width inside a layer.")
 @click.option("--max-length", type=int, default=128, show_default=True, help="Tokens per block.")
 @click.option("--steps", type=int, default=10_000, show_default=True, help="Updates; 0 leaves random weights.")
-@click.option("--batch-size", type=int, default=32, show_default=True)
-@click.option("--learning-rate", type=float, default=5e-4, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--batch-size", type=int, default=32, show_default=True, help="Blocks per update.")
+@click.option("--learning-rate", type=float, default=5e-4, show_default=True, help="Peak rate.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and order.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def pretrain_command(texts: tuple[str, ...], output: Path, quiet: bool, layers: int, heads: int, **fields: Any) -> None:
     """Pre-train a small masked language model from text files, with a tokenizer of its own.

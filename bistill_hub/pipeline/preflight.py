@@ -60,12 +60,12 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     for settings, _ in tasks:
         for name, source in settings.sources.items():
             source.check(f"tasks.{settings.name}.{name}")
-        _check_file(settings.teacher.delta, f"tasks.{settings.name}.teacher.delta")
+        check_model_file(settings.teacher.delta, f"tasks.{settings.name}.teacher.delta")
     for code, delta in recipe.teacher.language_deltas.items():
-        _check_file(delta, f"teacher.language_deltas.{code}")
+        check_model_file(delta, f"teacher.language_deltas.{code}")
     config = load_config(recipe.teacher.model, recipe.teacher.revision)
     layer_map_for(config.num_hidden_layers, recipe.student.layer_reduction_factor, recipe.student.layer_map)
-    _check_length(recipe, config)
+    check_lengths(recipe, config)
     load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
     for field, text in texts.items():
         if next(text.lines(), None) is None:
@@ -75,7 +75,7 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
                 field=field,
                 remedy="name a source with at least one non-empty line",
             )
-    return [_read(settings, task) for settings, task in tasks]
+    return [read_task(settings, task) for settings, task in tasks]
 
 
 def check_writable(folder: Path) -> None:
@@ -97,7 +97,7 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def _check_file(name: str | None, field: str) -> None:
+def check_model_file(name: str | None, field: str) -> None:
     """Refuse a local file or folder that is not there; Hub ids are left to the Hub."""
     if name is None:
         return
@@ -107,7 +107,7 @@ def _check_file(name: str | None, field: str) -> None:
         raise InputError("there is no such file", field=field, value=name, remedy="correct the path")
 
 
-def _check_length(recipe: Recipe, config: PreTrainedConfig) -> None:
+def check_lengths(recipe: Recipe, config: PreTrainedConfig) -> None:
     """Refuse inputs that are longer than the teacher's positions."""
     room = backbone_for(config).longest_input(config)
     lengths = {f"tasks.{task.name}.max_length": task.max_length for task in recipe.tasks}
@@ -123,7 +123,12 @@ def _check_length(recipe: Recipe, config: PreTrainedConfig) -> None:
             )
 
 
-def _read(settings: TaskRecipe, task: Task) -> TaskData:
+def read_task(settings: TaskRecipe, task: Task) -> TaskData:
+    """Read a task's labelled data.
+
+    Raises:
+        InputError: data are missing or malformed, training has one label, or others have labels that training lacks.
+    """
     train = task.read(settings.train)
     labels = task.labels(train)
     if len(labels) == 1:

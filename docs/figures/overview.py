@@ -55,12 +55,27 @@ def draw(file: Path) -> None:
     axes.text(6.2, 1.13, "vocabulary of two", fontsize=8, color=QUIET, ha="center", va="center")
 
     arrow(axes, (7.5, 2.9), (9.0, 2.9))
-    axes.text(8.25, 3.42, "phase 2:\nlearn a task from\nits task teacher,\nsource labels alone", fontsize=8.5, linespacing=1.25, **label)
+    axes.text(
+        8.25,
+        3.42,
+        "phase 2:\nlearn a task from\nits task teacher,\nsource labels alone",
+        fontsize=8.5,
+        linespacing=1.25,
+        **label,
+    )
 
     axes.text(10.5, 5.15, "sparse task deltas", fontsize=11, weight="bold", **label)
     for place, task in enumerate(("NER", "POS", "NLI", "QA", "yours")):
         box(axes, 9.5, 4.3 - 0.62 * place, 2.0, 0.42, DELTA if task != "yours" else "#fde68a", task)
-    axes.text(10.5, 1.35, "8 % of the encoder each;\nzero-shot in the target language", fontsize=8, color=QUIET, ha="center", va="center")
+    axes.text(
+        10.5,
+        1.35,
+        "8 % of the encoder each;\nzero-shot in the target language",
+        fontsize=8,
+        color=QUIET,
+        ha="center",
+        va="center",
+    )
 
     axes.text(
         8.6,

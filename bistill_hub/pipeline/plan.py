@@ -1,0 +1,306 @@
+"""What a run would do and need, told beforehand: the stages' states, the sources, rough time, memory and disk.
+
+Nothing is downloaded and nothing is written.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..distillation.checkpoints import COMPLETE_FILE
+from ..distillation.task import TICKET_FILE
+from ..errors import InputError
+from ..recipe import Recipe
+from ..student.inspection import encoder_size
+from .manifest import MANIFEST_FILE, STARTED_FILE, WORK_FOLDER, StageRecord, finished, started
+from .order import PACKAGE, PHASE_1, STUDENT, Stage, stages_of
+from .preflight import TaskData
+from .survey import SAMPLED_EXAMPLES, Facts, SourcePlan, TeacherPlan, look, scores_of
+from .trial import Trial, on_the_hub
+
+State = Literal["finished", "started", "to do", "to do again"]
+
+_MOMENTS = 2
+_CHECKPOINTS = 3
+"""Checkpoints that lie side by side at most: two are kept, and a third is written before the older of them goes."""
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """What is to be done for a stage.
+
+    Attributes:
+        name: Its name.
+        slug: Its name on the command line.
+        state: How far it is.
+        reason: Why it is to be done again, or where it goes on; empty otherwise.
+        updates: Updates of weights that it makes in all, 0 where it trains nothing; None where that cannot be known.
+        done: Those that are behind the checkpoint from which it goes on.
+        seconds: Rough time that it still takes; None where it is finished or not estimated.
+        note: What the time leaves out, or why it or the updates cannot be known.
+    """
+
+    name: str
+    slug: str
+    state: State
+    reason: str
+    updates: int | None
+    done: int
+    seconds: float | None
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do and need.
+
+    Attributes:
+        output: Where it would write.
+        stages: Its stages in order.
+        teacher: The teacher.
+        sources: Text, labels and further weights.
+        device: What the trial was made on, such as "cpu"; None without one.
+        seconds: The sum of the stages' times that are known; None where none is.
+        memory_megabytes: Peak memory of the trial in 10^6 bytes: of this process, or on a GPU of its tensors.
+        disk_megabytes: Disk that the run still needs at its fullest, in 10^6 bytes: what its stages leave, and the
+            checkpoints of the one that has the largest; None where the teacher's size is not known.
+        free_megabytes: Disk that is free there.
+        notes: How the estimates were come by.
+    """
+
+    output: Path
+    stages: tuple[StagePlan, ...]
+    teacher: TeacherPlan
+    sources: tuple[SourcePlan, ...]
+    device: str | None
+    seconds: float | None
+    memory_megabytes: float | None
+    disk_megabytes: float | None
+    free_megabytes: float
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the plan as plain dicts and numbers, ready for JSON."""
+        return {**asdict(self), "output": str(self.output)}
+
+
+def plan(
+    recipe: Recipe,
+    output_dir: str | Path,
+    *,
+    trial: bool = True,
+    progress: bool = False,
+    command: str | None = None,
+) -> Plan:
+    """Tell what a run of this recipe into this folder would do and need.
+
+    What is here is checked as a run checks it, labelled data included. What is on the Hub is not looked up.
+
+    Args:
+        recipe: The recipe.
+        output_dir: Folder of the run; it need not exist, and is not made.
+        trial: Measure how long updates take on this machine; without it time and memory are left out.
+        progress: Say what is being tried.
+        command: The command that the run would be given, which goes into its package; as for `run`.
+
+    Raises:
+        InputError: something that the run needs is missing or wrong.
+    """
+    folder = Path(output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise InputError("this is not a folder", field="output", value=str(folder), remedy="choose a folder")
+    facts, teacher, sources = look(recipe)
+    stages = stages_of(
+        recipe, list(facts.tasks.values()), command=command or f"bistill run {recipe.name}", progress=False
+    )
+    states, records = _states(stages, folder)
+    if STUDENT in records:
+        facts = replace(facts, vocabulary=records[STUDENT].facts["student"]["vocabulary"])
+    plans = []
+    measure = Trial(facts, progress) if trial else None
+    for stage in stages:
+        state, reason = states[stage.name]
+        updates = _updates(stage, facts)
+        done = 0
+        if state == "started":
+            done, reason = _reached(stage, folder / stage.slug, updates, facts)
+        seconds, note = None, ""
+        if measure is not None and state != "finished":
+            seconds, note = measure.estimate(stage, updates, done)
+        task, _ = facts.part_of(stage.name)
+        if updates is None and task is not None and not note:
+            note = on_the_hub([f"tasks.{task.recipe.name}.train"])
+        plans.append(
+            StagePlan(
+                name=stage.name,
+                slug=stage.slug,
+                state=state,
+                reason=reason,
+                updates=None if updates is None else sum(updates),
+                done=done,
+                seconds=seconds,
+                note=note,
+            )
+        )
+    known = [stage.seconds for stage in plans if stage.seconds is not None]
+    tried = measure if measure is not None and measure.tried else None
+    return Plan(
+        output=folder,
+        stages=tuple(plans),
+        teacher=teacher,
+        sources=tuple(sources),
+        device=str(tried.device) if tried else None,
+        seconds=sum(known) if known else None,
+        memory_megabytes=tried.peak_megabytes() if tried else None,
+        disk_megabytes=_disk_megabytes([stage for stage in stages if states[stage.name][0] != "finished"], facts),
+        free_megabytes=_free_megabytes(folder),
+        notes=_notes(facts, tried=tried is not None, cut=STUDENT in records),
+    )
+
+
+def updates_of(features: int, *, batch_size: int, epochs: float, accumulation: int = 1) -> int:
+    """Count the updates of a training as transformers' Trainer makes them: an epoch's last one may be a small one."""
+    each = max(1, math.ceil(math.ceil(features / batch_size) / accumulation))
+    return math.ceil(epochs * each)
+
+
+def _states(stages: Sequence[Stage], folder: Path) -> tuple[dict[str, tuple[State, str]], Mapping[str, StageRecord]]:
+    """Tell each stage's state and the reason for it, as a run would find them, and the records of the finished ones."""
+    states: dict[str, tuple[State, str]] = {}
+    records: dict[str, StageRecord] = {}
+    for stage in stages:
+        place = folder / stage.slug
+        waits_for = [name for name in stage.needs if name not in records]
+        begun = (place / MANIFEST_FILE).is_file() or (place / STARTED_FILE).is_file()
+        if waits_for:
+            # Its inputs are not known yet. If they turn out to be what they were, a run will find it finished.
+            comes_first = f"{waits_for[0]} comes first"
+            states[stage.name] = ("to do again", comes_first) if begun else ("to do", "")
+            continue
+        inputs = stage.inputs(records)
+        record = finished(stage.name, place, inputs)
+        if record is not None:
+            records[stage.name] = record
+            states[stage.name] = ("finished", "")
+        elif started(place, inputs):
+            states[stage.name] = ("started", "")
+        elif begun:
+            gone = (place / MANIFEST_FILE).is_file() and finished(stage.name, place) is None
+            states[stage.name] = ("to do again", "files of it are missing" if gone else "its inputs changed")
+        else:
+            states[stage.name] = ("to do", "")
+    return states, records
+
+
+def _reached(stage: Stage, place: Path, updates: Sequence[int] | None, facts: Facts) -> tuple[int, str]:
+    """Tell how many updates an interrupted stage has behind it, and where it goes on."""
+    task, part = facts.part_of(stage.name)
+    work = place / WORK_FOLDER
+    if task is not None and part == "evaluation":
+        return 0, f"{len(_scored(facts, work))} of {len(scores_of(facts))} scores are there"
+    if (work / TICKET_FILE).is_file():
+        update = _newest_checkpoint(work / "sparse")
+        dense = updates[0] if updates else 0
+        return dense + update, f"goes on from update {update} of the sparse stage"
+    update = max(_newest_checkpoint(work), _newest_checkpoint(work / "dense"))
+    return update, f"goes on from update {update}" if update else "goes on from its beginning"
+
+
+def _newest_checkpoint(folder: Path) -> int:
+    """Return the update of the newest whole checkpoint; 0 where there is none."""
+    whole = [file.parent.name for file in folder.glob(f"checkpoint-*/{COMPLETE_FILE}")]
+    return max((int(match[1]) for name in whole if (match := _CHECKPOINT.fullmatch(name))), default=0)
+
+
+def _scored(facts: Facts, work: Path) -> list[tuple[str, str]]:
+    codes = {"test_source": facts.recipe.source.code, "test_target": facts.recipe.target.code}
+    return [(model, test) for model, test in scores_of(facts) if (work / f"{model}.{codes[test]}.json").is_file()]
+
+
+def _updates(stage: Stage, facts: Facts) -> tuple[int, ...] | None:
+    """Count the updates of each training of a stage; none where it trains nothing, None where it cannot be known."""
+    if stage.name == PHASE_1:
+        steps = facts.recipe.bilingual.steps
+        return (steps,) if steps else ()
+    task, part = facts.part_of(stage.name)
+    if task is None or part == "evaluation" or (part.endswith("teacher") and not _is_tuned(task)):
+        return ()
+    features = facts.features.get((task.recipe.name, "train"))
+    if features is None:
+        return None
+    if part.endswith("teacher"):
+        tuning = task.recipe.teacher
+        return (updates_of(features.count, batch_size=tuning.batch_size, epochs=tuning.epochs),)
+    settings = task.recipe.distillation
+    return tuple(
+        updates_of(features.count, batch_size=settings.batch_size, accumulation=settings.accumulation, epochs=epochs)
+        for epochs in (settings.dense_epochs, settings.sparse_epochs)
+    )
+
+
+def _is_tuned(task: TaskData) -> bool:
+    """Whether the task's teacher is fine-tuned in the run, not taken."""
+    return task.recipe.teacher.model is None and task.recipe.teacher.delta is None
+
+
+def _disk_megabytes(stages: Sequence[Stage], facts: Facts) -> float | None:
+    """What stages leave, and on top of it the checkpoints and copies of the one that needs most while it works."""
+    if facts.config is None:
+        return None
+    sizes = [_stage_megabytes(stage, facts) for stage in stages]
+    return sum(left for left, _ in sizes) + max((work for _, work in sizes), default=0.0)
+
+
+def _stage_megabytes(stage: Stage, facts: Facts) -> tuple[float, float]:
+    """What a stage leaves, and what it needs beside that while it works; weights and moments in float32."""
+    teacher = encoder_size(facts.config).megabytes
+    student = encoder_size(facts.student_config).megabytes
+    if stage.name == STUDENT:
+        return student, 0.0
+    if stage.name == PACKAGE:
+        return student, student
+    if stage.name == PHASE_1:
+        checkpoints = _CHECKPOINTS * (1 + _MOMENTS) * student
+        return student, checkpoints if facts.recipe.bilingual.steps else 0.0
+    task, part = facts.part_of(stage.name)
+    if task is None:
+        raise ValueError(f"no stage of a run: {stage.name}")
+    if part == "evaluation":
+        return 0.0, student * (2 if "no_phase_1" in facts.recipe.baselines else 1)
+    if part.endswith("teacher"):
+        return teacher, _CHECKPOINTS * (1 + _MOMENTS) * teacher if _is_tuned(task) else 0.0
+    density = task.recipe.distillation.density
+    dense = (1 + _MOMENTS) * student
+    # The dense stage's last checkpoints stay while the sparse stage writes its own, which hold fewer moments.
+    work = max(_CHECKPOINTS * dense, (_CHECKPOINTS - 1) * dense + _CHECKPOINTS * (1 + _MOMENTS * density) * student)
+    return 2 * density * student, work
+
+
+def _free_megabytes(folder: Path) -> float:
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    return shutil.disk_usage(there).free / 1e6
+
+
+def _notes(facts: Facts, *, tried: bool, cut: bool) -> tuple[str, ...]:
+    notes = []
+    if facts.features:
+        notes.append(
+            f"Updates of a task are counted from its first {SAMPLED_EXAMPLES} training examples, exactly where there "
+            "are no more."
+        )
+    if tried:
+        notes.append(
+            "Times and memory are estimates, from a few updates of models of these shapes with random weights; loading "
+            "models, writing checkpoints and confidence intervals are not in them."
+        )
+        if not cut:
+            notes.append("The student's vocabulary is taken to be the teacher's, an upper bound until it is cut.")
+    return tuple(notes)

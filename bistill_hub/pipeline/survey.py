@@ -1,0 +1,288 @@
+"""What a recipe starts from, as far as it is on this machine: checked as a run checks it, and measured.
+
+Nothing is downloaded: of the Hub, only what the local cache holds is known.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from datasets import Dataset
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from ..errors import InputError
+from ..model.legacy import LEGACY_FILE
+from ..recipe import Recipe, TaskRecipe
+from ..sources import LabelledSource, TextSource
+from ..student.backbones import backbone_for
+from ..student.inspection import encoder_size
+from ..student.layers import layer_map_for
+from ..tasks import get_task
+from ..tasks.task import Task, source_file
+from ..teacher import LEGACY_PREFIX, load_config, load_tokenizer
+from .preflight import TaskData, check_lengths, check_model_file, read_task
+from .stages import DELTA_FILE
+
+SAMPLED_EXAMPLES = 200
+"""Examples of each labelled source that are encoded, to learn how long they are and how many inputs they become."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcePlan:
+    """A source of text, of labels or of weights beside the teacher's.
+
+    Attributes:
+        field: Its place in the recipe.
+        name: A file name, or Hub id, configuration, split and revision.
+        kind: Where it is.
+        megabytes: Its size in 10^6 bytes; None on the Hub.
+        count: Lines or examples; None on the Hub, and for weights.
+        unit: What is counted.
+        note: What is to be known of it.
+    """
+
+    field: str
+    name: str
+    kind: Literal["file", "folder", "Hub"]
+    megabytes: float | None
+    count: int | None
+    unit: Literal["lines", "examples", ""]
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherPlan:
+    """The teacher's size.
+
+    Attributes:
+        model: Hub id or folder, as the recipe has it.
+        place: Where its configuration was looked for and found.
+        layers: Transformer layers; None, as all sizes are, where it is not in the cache.
+        width: Components of its hidden states.
+        vocabulary: Rows of its word embeddings.
+        parameters: All parameters of the encoder.
+    """
+
+    model: str
+    place: Literal["folder", "in the cache", "not in the cache"]
+    layers: int | None = None
+    width: int | None = None
+    vocabulary: int | None = None
+    parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """Model inputs of a labelled source: how many, and their mean length in sub-words (None where it is not known)."""
+
+    count: int
+    length: float | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the estimates start from.
+
+    Attributes:
+        recipe: The recipe.
+        config: The teacher's configuration; None where it is not in the cache.
+        tokenizer: Its tokenizer, or None.
+        vocabulary: Rows of the student's embeddings; the teacher's where the student is not cut yet.
+        lines: Lines of each language's text by its field; None on the Hub.
+        tasks: The tasks' data by name; those on the Hub are empty.
+        features: By task and source.
+    """
+
+    recipe: Recipe
+    config: Any
+    tokenizer: Any
+    vocabulary: int
+    lines: Mapping[str, int | None]
+    tasks: Mapping[str, TaskData]
+    features: Mapping[tuple[str, str], Features]
+
+    @property
+    def layer_map(self) -> tuple[int, ...]:
+        """The teacher layers that the student keeps."""
+        student = self.recipe.student
+        return layer_map_for(self.config.num_hidden_layers, student.layer_reduction_factor, student.layer_map)
+
+    @property
+    def student_config(self) -> Any:
+        """The student's configuration, as far as sizes and dropout go."""
+        config = copy.deepcopy(self.config)
+        config.num_hidden_layers = len(self.layer_map)
+        config.vocab_size = self.vocabulary
+        for field in backbone_for(config).dropout_fields:
+            if getattr(config, field, None) is not None:
+                setattr(config, field, 0.0)
+        return config
+
+    @property
+    def trimmed_teacher_config(self) -> Any:
+        """The teacher's configuration with the student's vocabulary."""
+        config = copy.deepcopy(self.config)
+        config.vocab_size = self.vocabulary
+        return config
+
+    def part_of(self, stage: str) -> tuple[TaskData | None, str]:
+        """Split a stage's name into its task and the rest; no task for the stages that belong to none."""
+        for name, task in self.tasks.items():
+            if stage.startswith(f"{name} "):
+                return task, stage.removeprefix(f"{name} ")
+        return None, stage
+
+
+def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
+    """Check what is here in the order of `preflight`, without the Hub, and measure it on the way."""
+    texts: dict[str, TextSource] = {"source.text": recipe.source.text, "target.text": recipe.target.text}
+    for field, text in texts.items():
+        text.check(field)
+    tasks = [(settings, get_task(settings.name)) for settings in recipe.tasks]
+    models: dict[str, tuple[str, str | None]] = {}
+    for code, delta in recipe.teacher.language_deltas.items():
+        models[f"teacher.language_deltas.{code}"] = (delta, None)
+    for settings, _ in tasks:
+        prefix = f"tasks.{settings.name}"
+        for name, source in settings.sources.items():
+            source.check(f"{prefix}.{name}")
+        if settings.teacher.model is not None:
+            models[f"{prefix}.teacher.model"] = (settings.teacher.model, settings.teacher.revision)
+        if settings.teacher.delta is not None:
+            models[f"{prefix}.teacher.delta"] = (settings.teacher.delta, None)
+    for field, (model, _) in models.items():
+        check_model_file(model, field)
+    teacher, config, tokenizer = _look_at_teacher(recipe)
+    lines = {field: _count_lines(text, field) for field, text in texts.items()}
+    sources = [_source(field, text, lines[field], "lines") for field, text in texts.items()]
+    found: dict[str, TaskData] = {}
+    features: dict[tuple[str, str], Features] = {}
+    for settings, task in tasks:
+        datasets, labels = _read_local(settings, task)
+        nothing = Dataset.from_dict({})
+        train, validation = (datasets.get(name, nothing) for name in ("train", "validation"))
+        found[settings.name] = TaskData(settings, task, labels, train, validation)
+        for name, source in settings.sources.items():
+            count = len(datasets[name]) if name in datasets else None
+            sources.append(_source(f"tasks.{settings.name}.{name}", source, count, "examples"))
+        for name, dataset in datasets.items():
+            encoder = tokenizer if "train" in datasets else None  # its labels are the head's
+            features[settings.name, name] = _sampled(task, dataset, encoder, labels, settings.max_length)
+    sources += [_weights(field, model, revision) for field, (model, revision) in models.items()]
+    vocabulary = config.vocab_size if config is not None else 0
+    return Facts(recipe, config, tokenizer, vocabulary, lines, found, features), teacher, sources
+
+
+def _look_at_teacher(recipe: Recipe) -> tuple[TeacherPlan, Any, Any]:
+    """Size of the teacher, its configuration and its tokenizer; the last two are None where the Hub alone has them."""
+    model, revision = recipe.teacher.model, recipe.teacher.revision
+    place = _here(model, "config.json", revision)
+    if place is None:
+        return TeacherPlan(model=model, place="not in the cache"), None, None
+    config = load_config(place)
+    layer_map_for(config.num_hidden_layers, recipe.student.layer_reduction_factor, recipe.student.layer_map)
+    check_lengths(recipe, config)
+    with_tokenizer = _here(model, "tokenizer.json", revision)
+    tokenizer = None if with_tokenizer is None else load_tokenizer(with_tokenizer)
+    size = encoder_size(config)
+    found = TeacherPlan(
+        model=model,
+        place="folder" if place == model else "in the cache",
+        layers=size.layers,
+        width=config.hidden_size,
+        vocabulary=size.tokens,
+        parameters=size.parameters,
+    )
+    return found, config, tokenizer
+
+
+def _here(model: str, file: str, revision: str | None = None) -> str | None:
+    """Return the folder of a model whose file is here, its own or one of the cache; None where it is on the Hub.
+
+    A name that can only be a folder's is returned as it is: whatever loads it says what is wrong.
+    """
+    if Path(model).is_dir() or Path(model).is_absolute() or model.startswith((".", "~")):
+        return model
+    try:
+        cached = try_to_load_from_cache(model, file, revision=revision)
+    except HFValidationError:
+        return model
+    return str(Path(cached).parent) if isinstance(cached, str) else None
+
+
+def _count_lines(text: TextSource, field: str) -> int | None:
+    if text.path is None:
+        return None
+    count = sum(1 for _ in text.lines())
+    if not count:
+        raise InputError(
+            "there is no text", file=text.name, field=field, remedy="name a source with at least one non-empty line"
+        )
+    return count
+
+
+def _read_local(settings: TaskRecipe, task: Task) -> tuple[dict[str, Dataset], tuple[str, ...]]:
+    """Read and check a task's local data; labels are those of the training data, none where these are on the Hub."""
+    datasets: dict[str, Dataset] = {}
+    labels: tuple[str, ...] = ()
+    for name, source in settings.sources.items():  # training data first
+        if source.path is None:
+            continue
+        datasets[name] = task.read(source)
+        if name == "train":
+            labels = task.labels(datasets[name])
+            if len(labels) == 1:
+                read_task(settings, task)  # refuses them
+        elif "train" in datasets:
+            task.check_labels(datasets[name], labels, source_file(source))
+    return datasets, labels
+
+
+def _sampled(task: Task, dataset: Dataset, tokenizer: Any, labels: Sequence[str], max_length: int) -> Features:
+    """Tell how many model inputs a data set becomes and how long they are, from its first examples."""
+    if tokenizer is None:
+        return Features(len(dataset), None)
+    first = dataset.select(range(min(SAMPLED_EXAMPLES, len(dataset))))
+    lengths = [len(ids) for ids in task.encode(first, tokenizer, labels, max_length)["input_ids"]]
+    length = sum(lengths) / len(lengths) if lengths else 0.0
+    return Features(round(len(dataset) * len(lengths) / len(first)), length)
+
+
+def _source(
+    field: str, source: TextSource | LabelledSource, count: int | None, unit: Literal["lines", "examples"]
+) -> SourcePlan:
+    local = source.path is not None
+    return SourcePlan(
+        field=field,
+        name=source.name,
+        kind="file" if local else "Hub",
+        megabytes=source.file.stat().st_size / 1e6 if local else None,
+        count=count,
+        unit=unit,
+        note="" if local else "not looked up",
+    )
+
+
+def _weights(field: str, model: str, revision: str | None) -> SourcePlan:
+    """Weights beside the teacher's: a tuned model, a language or task SFT."""
+    place = Path(model.removeprefix(LEGACY_PREFIX)).expanduser()
+    if place.exists():
+        files = [place] if place.is_file() else [file for file in place.iterdir() if file.is_file()]
+        size = sum(file.stat().st_size for file in files) / 1e6
+        kind: Literal["file", "folder"] = "file" if place.is_file() else "folder"
+        return SourcePlan(field=field, name=place.name, kind=kind, megabytes=size, count=None, unit="", note="")
+    name = model.removeprefix(LEGACY_PREFIX)
+    cached = any(_here(name, file, revision) for file in ("config.json", DELTA_FILE, LEGACY_FILE))
+    note = "in the cache" if cached else "not in the cache"
+    return SourcePlan(field=field, name=name, kind="Hub", megabytes=None, count=None, unit="", note=note)
+
+
+def scores_of(facts: Facts) -> list[tuple[str, str]]:
+    """What an evaluation scores: model and field of the test set."""
+    models = ("teacher", "student", *facts.recipe.baselines)
+    return [(model, test) for test in ("test_source", "test_target") for model in models]
