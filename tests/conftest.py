@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,36 @@ def runs(small_recipes: Mapping[str, Any], tmp_path_factory: pytest.TempPathFact
 
     folder = tmp_path_factory.mktemp("runs")
     return {name: run(recipe, folder / name, progress=False) for name, recipe in small_recipes.items()}
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """What `bistill demo` did: its result, and what it printed."""
+
+    run: Any
+    loaded: Any
+    answers: Any
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """`bistill demo`, run once. Do not write into its folder."""
+    from click.testing import CliRunner
+
+    from bistill_hub import cli
+    from bistill_hub.demo import demo as module
+
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    shown: list[Any] = []
+    real = module.run_demo
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        shown.append(real(*args, **kwargs))
+        return shown[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "run_demo", watched)
+        result = CliRunner().invoke(cli.main, ["demo", "--output", str(folder), "--quiet"])
+    assert result.exit_code == 0, result.output
+    return DemoRun(shown[0].run, shown[0].loaded, shown[0].answers, result.output)

@@ -1,0 +1,88 @@
+"""The demo: its scores are worth showing, its pair loads in every way, and everything says that it is synthetic."""
+
+import json
+import shutil
+
+import pytest
+from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+
+from bistill_hub import run
+from bistill_hub.demo.demo import demo_recipe
+from bistill_hub.evaluation.results import retention
+
+TASKS = ("ner", "pos", "nli", "qa")
+SYNTHETIC = "text and labels were generated"
+
+
+@pytest.fixture(scope="module")
+def scores(demo):
+    """Every score by model, task and role; the student without phase 1 is scored beside what the command has scored."""
+    folder = shutil.copytree(demo.run.repository.parent.parent, demo.run.repository.parents[2] / "with-baseline")
+    recipe = demo_recipe(folder / "world").replace({"baselines": ["no_phase_1"]})
+    results = run(recipe, folder, progress=False).results
+    return {(r.model, r.task, r.role): r for r in results}
+
+
+@pytest.mark.parametrize(("task", "least"), [("ner", 0.85), ("nli", 0.70), ("qa", 0.60)])
+def test_the_teacher_transfers_to_swahili(scores, task, least):
+    assert scores["teacher", task, "target"].score >= least
+
+
+@pytest.mark.parametrize("role", ["source", "target"])
+@pytest.mark.parametrize("task", TASKS)
+def test_the_student_keeps_four_fifths_of_what_its_teacher_has_above_the_trivial_baseline(scores, task, role):
+    assert retention(scores["student", task, role], scores["teacher", task, role]) >= 0.8
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_phase_1_is_worth_something(scores, task):
+    assert scores["student", task, "target"].score > scores["no_phase_1", task, "target"].score
+
+
+def test_every_auto_class_loads_the_pair(demo):
+    assert {(one.auto, one.task) for one in demo.loaded} == {
+        ("AutoModel", None),
+        ("AutoModelForMaskedLM", None),
+        ("AutoModelForTokenClassification", "ner"),
+        ("AutoModelForTokenClassification", "pos"),
+        ("AutoModelForSequenceClassification", "nli"),
+        ("AutoModelForQuestionAnswering", "qa"),
+    }
+    assert not any("Bistill" in one.native for one in demo.loaded)
+
+
+def test_of_two_tasks_with_one_head_the_first_is_loaded_when_none_is_named(demo):
+    config = json.loads((demo.run.repository / "config.json").read_text())
+    assert config["default_tasks"] == {"token-classification": "ner"}
+    unnamed = AutoModelForTokenClassification.from_pretrained(demo.run.repository)
+    assert "B-PER" in unnamed.config.label2id
+    assert "VERB" in AutoModelForTokenClassification.from_pretrained(demo.run.repository, task="pos").config.label2id
+    tokenizer = AutoTokenizer.from_pretrained(demo.run.repository)
+    assert pipeline("ner", model=unnamed, tokenizer=tokenizer, aggregation_strategy="simple")("Nairobi")
+
+
+def test_there_are_answers_in_both_languages_for_each_task(demo):
+    assert [(one.task, one.language) for one in demo.answers] == [(t, c) for t in TASKS for c in ("en", "sw")]
+    assert all(one.text and one.gold for one in demo.answers)
+
+
+def test_everything_that_shows_a_score_says_that_it_is_synthetic(demo):
+    printed = " ".join(demo.printed.split())
+    assert printed.count(SYNTHETIC) >= 2
+    assert "Scores of a synthetic demonstration" in printed
+    assert SYNTHETIC in (demo.run.repository / "README.md").read_text()
+    assert json.loads((demo.run.repository / "recipe.json").read_text())["synthetic"] is True
+    for task in TASKS:
+        content = json.loads((demo.run.repository / "tasks" / task / "results.json").read_text())
+        assert all(result["synthetic"] for result in content["results"])
+
+
+def test_the_command_ends_with_the_card(demo):
+    assert str(demo.run.repository / "README.md") in demo.printed.replace("\n", "")
+
+
+def test_a_second_demo_finds_everything_finished(demo):
+    from bistill_hub.demo.demo import run_demo
+
+    again = run_demo(demo.run.repository.parent.parent, progress=False)
+    assert all(stage.skipped for stage in again.run.stages)
