@@ -66,11 +66,11 @@ def load(recipe: str, tasks: str | None, assignments: Sequence[str], set_file: P
     from ..recipe import load_recipe, parse_changes
 
     loaded = load_recipe(recipe)
-    if tasks is not None:
-        loaded = loaded.only([] if tasks == "none" else tasks.split(","))
     changes = {**(_changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
     if changes:
         loaded = loaded.replace(changes)
+    if tasks is not None:  # last: a file of fields may well speak of tasks that are left out this time
+        loaded = loaded.only([] if tasks == "none" else tasks.split(","))
     for fact in loaded.unverified:
         click.echo(f"Unverified: {fact}", err=True)
     return loaded

@@ -13,40 +13,54 @@ from pathlib import Path
 
 from bistill_hub.evaluation.results import Result, read_results, retention
 
+_BESIDE = {"f1": ("precision", "recall", "exact_match")}
+"""Other metrics that are shown beside a main one, where a task has them."""
+
 
 def _scores(results: list[Result]) -> list[str]:
     teachers = {(r.task, r.language): r for r in results if r.model == "teacher"}
     lines = [
-        "| task | language | model | metric | score % | 95 % interval | precision % | recall % | trivial % | retention % | n |",
-        "|---|---|---|---|---:|---|---:|---:|---:|---:|---:|",
+        "| task | language | model | metric | score % | 95 % interval | trivial % | retention % | n | also % |",
+        "|---|---|---|---|---:|---|---:|---|---:|---|",
     ]
     for r in results:
         kept = None if r.model == "teacher" else retention(r, teachers[r.task, r.language])
         shown = "" if r.model == "teacher" else "teacher not above trivial" if kept is None else f"{100 * kept:.1f}"
-        precision, recall = (
-            f"{100 * r.scores[name]:.1f}" if name in r.scores else "" for name in ("precision", "recall")
-        )
+        also = [
+            f"{name.replace('_', ' ')} {100 * r.scores[name]:.1f}"
+            for name in _BESIDE.get(r.metric, ())
+            if name in r.scores
+        ]
         lines.append(
             f"| {r.task} | {r.language} ({r.role}) | {r.model.replace('_', ' ')} | {r.metric} | {100 * r.score:.1f} | "
-            f"{100 * r.low:.1f} to {100 * r.high:.1f} | {precision} | {recall} | {100 * r.trivial:.1f} | {shown} | {r.n:,} |"
+            f"{100 * r.low:.1f} to {100 * r.high:.1f} | {100 * r.trivial:.1f} | {shown} | {r.n:,} | {', '.join(also)} |"
         )
     return lines
 
 
-def _by_type(results: list[Result]) -> list[str]:
-    types = sorted({name.split(".")[0] for r in results for name in r.scores if name.endswith(".f1")})
-    if not types:
-        return []
-    lines = [
-        "| task | language | model | " + " | ".join(f"{kind} F1 % (n)" for kind in types) + " |",
-        "|---|---|---|" + "---:|" * len(types),
-    ]
-    for r in results:
-        cells = [
-            f"{100 * r.scores[f'{kind}.f1']:.1f} ({r.scores[f'{kind}.number']:.0f})" if f"{kind}.f1" in r.scores else ""
-            for kind in types
+def _by_label(results: list[Result]) -> list[str]:
+    """A table a task: F1 of each entity type, tag or class, of teacher and student."""
+    lines = []
+    for task in dict.fromkeys(r.task for r in results):
+        rows = [r for r in results if r.task == task and r.model in ("teacher", "student")]
+        labels = sorted({name[: -len(".f1")] for r in rows for name in r.scores if name.endswith(".f1")})
+        if not labels:
+            continue
+        lines += [
+            f"F1 % of {task} by label, with the number of gold ones:",
+            "",
+            "| language | model | " + " | ".join(labels) + " |",
+            "|---|---|" + "---:|" * len(labels),
         ]
-        lines.append(f"| {r.task} | {r.language} | {r.model.replace('_', ' ')} | " + " | ".join(cells) + " |")
+        for r in rows:
+            cells = [
+                f"{100 * r.scores[f'{label}.f1']:.1f} ({r.scores[f'{label}.number']:.0f})"
+                if f"{label}.f1" in r.scores
+                else ""
+                for label in labels
+            ]
+            lines.append(f"| {r.language} | {r.model} | " + " | ".join(cells) + " |")
+        lines.append("")
     return lines
 
 
@@ -84,6 +98,7 @@ def main() -> None:
     for name in ("title", "command", "machine"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--notes", type=Path, help="Markdown in one's own words, put after the scores")
+    parser.add_argument("--output", type=Path, help="what the command printed, put at the end")
     args = parser.parse_args()
 
     manifests = sorted(args.run.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime)
@@ -114,6 +129,7 @@ def main() -> None:
     shutil.copyfile(repository / "recipe.json", raw / "recipe.json")
     shutil.copyfile(repository / "README.md", raw / "card.md")
 
+    synthetic = any(result.synthetic for result in results)
     student = next(stage["facts"] for stage in stages if stage["stage"] == "student")
     phase_1 = next(stage for stage in stages if stage["stage"] == "phase 1")
     languages = student["vocabulary"]["languages"]
@@ -130,13 +146,18 @@ def main() -> None:
         "",
         "## Scores",
         "",
-        "One seed. Intervals are 95 % percentile bootstrap intervals over test sentences (1,000 resamples). Student and",
-        "student without phase 1 are the packaged, reloaded models.",
+        *(
+            ["**Synthetic: text and labels were generated; these scores say nothing about real language.**", ""]
+            if synthetic
+            else []
+        ),
+        "One seed. Intervals are 95 % percentile bootstrap intervals over test examples (1,000 resamples). The student is the",
+        "packaged, reloaded model. Retention is counted above the trivial baseline, and given where the lower end of the teacher's",
+        "interval is above it.",
         "",
         *_scores(results),
         "",
-        *_by_type(results),
-        "",
+        *_by_label(results),
         *([args.notes.read_text(encoding="utf-8").strip(), ""] if args.notes else []),
         "## The student",
         "",
@@ -171,6 +192,11 @@ def main() -> None:
         "Bytes and names:",
         "",
         *_listing(repository),
+        *(
+            ["", "## What the command printed", "", "```text", args.output.read_text(encoding="utf-8").rstrip(), "```"]
+            if args.output
+            else []
+        ),
     ]
     args.page.write_text("\n".join(page) + "\n", encoding="utf-8")
 
