@@ -12,7 +12,7 @@ Example, for a tagger:
 """
 
 
-@click.command("export", epilog=_EXPORT_EXAMPLE)
+@click.command("export", short_help="Write PAIR as a plain checkpoint.", epilog=_EXPORT_EXAMPLE)
 @click.argument("pair")
 @click.option("--to", "output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="An empty folder.")
 @click.option("--task", help="The task to include, with its head.  [default: the encoder and its language model]")

@@ -59,7 +59,7 @@ Example, for English and Swahili:
 """
 
 
-@click.command("inspect", epilog=_INSPECT_EXAMPLE)
+@click.command("inspect", short_help="Tell what a cut of TEACHER would give.", epilog=_INSPECT_EXAMPLE)
 @click.argument("teacher")
 @_pair_options
 @click.option(
@@ -139,7 +139,7 @@ Example, for English and Swahili:
 """
 
 
-@click.command("trim", epilog=_TRIM_EXAMPLE)
+@click.command("trim", short_help="Cut TEACHER's vocabulary down to a pair's.", epilog=_TRIM_EXAMPLE)
 @click.argument("teacher")
 @_pair_options
 @click.option(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..pipeline.survey import TeacherPlan
 
 
-@click.command("plan")
+@click.command("plan", short_help="Tell what a run would do, and how long it would take.")
 @recipe_options
 @click.option("--no-trial", is_flag=True, help="Leave out time and memory, which are measured by a short trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")

@@ -10,7 +10,7 @@ import click
 from ..errors import InputError
 
 
-@click.command("pretrain")
+@click.command("pretrain", short_help="Pre-train a small masked language model from text.")
 @click.option(
     "--text",
     "texts",

@@ -22,7 +22,7 @@ Example, with your own text and labels:
 """
 
 
-@click.command("run", epilog=_EXAMPLE)
+@click.command("run", short_help="Distil a pair from a recipe.", epilog=_EXAMPLE)
 @recipe_options
 @click.option("--from", "from_stage", metavar="STAGE", help="Do this stage and all that depend on it again.")
 @click.option("--until", metavar="STAGE", help="End after this stage.")

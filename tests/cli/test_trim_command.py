@@ -77,9 +77,8 @@ def test_the_pair_computes_what_the_teacher_does_on_its_text(trim, tiny_teacher_
 def states(model, tokenizer, lines):
     """Last hidden states of each line, and how many layers gave them."""
     with torch.no_grad():
-        for line in lines:
-            outputs = model(**tokenizer(line, return_tensors="pt"), output_hidden_states=True)
-            yield torch.stack(outputs.hidden_states)
+        found = [model(**tokenizer(line, return_tensors="pt"), output_hidden_states=True) for line in lines]
+    return [torch.stack(outputs.hidden_states) for outputs in found]
 
 
 def test_the_recipe_says_that_nothing_was_trained(trim, tmp_path):

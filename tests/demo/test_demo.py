@@ -16,16 +16,14 @@ SYNTHETIC = "text and labels were generated"
 
 @pytest.fixture(scope="module")
 def scores(demo):
-    """Every score by model, task and role; the student without phase 1 is scored beside what the command has scored."""
-    folder = shutil.copytree(demo.run.repository.parent.parent, demo.run.repository.parents[2] / "with-baseline")
-    recipe = demo_recipe(folder / "world").replace({"baselines": ["no_phase_1"]})
-    results = run(recipe, folder, progress=False).results
-    return {(r.model, r.task, r.role): r for r in results}
+    return {(r.model, r.task, r.role): r for r in demo.run.results}
 
 
-@pytest.mark.parametrize(("task", "least"), [("ner", 0.85), ("nli", 0.70), ("qa", 0.60)])
-def test_the_teacher_transfers_to_swahili(scores, task, least):
-    assert scores["teacher", task, "target"].score >= least
+@pytest.mark.parametrize("task", TASKS)
+def test_the_teacher_has_learnt_the_task_in_english_and_carries_some_of_it_over(scores, task):
+    for role in ("source", "target"):
+        teacher = scores["teacher", task, role]
+        assert teacher.low > teacher.trivial
 
 
 @pytest.mark.parametrize("role", ["source", "target"])
@@ -34,9 +32,12 @@ def test_the_student_keeps_four_fifths_of_what_its_teacher_has_above_the_trivial
     assert retention(scores["student", task, role], scores["teacher", task, role]) >= 0.8
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_phase_1_is_worth_something(scores, task):
-    assert scores["student", task, "target"].score > scores["no_phase_1", task, "target"].score
+def test_phase_1_is_worth_something(demo, scores):
+    folder = shutil.copytree(demo.run.repository.parent.parent, demo.run.repository.parents[2] / "with-baseline")
+    recipe = demo_recipe(folder / "world").only(["ner"]).replace({"baselines": ["no_phase_1"]})
+    without = {r.role: r.score for r in run(recipe, folder, progress=False).results if r.model == "no_phase_1"}
+    assert scores["student", "ner", "source"].score > without["source"]
+    assert scores["student", "ner", "target"].score > without["target"]
 
 
 def test_every_auto_class_loads_the_pair(demo):

@@ -80,7 +80,7 @@ def test_results_of_other_weights_are_refused(runs, tmp_path):
 
 
 def test_results_of_a_task_that_the_pair_lacks_are_refused(runs, tmp_path):
-    pair = runs["bert"].stages[-2].folder / "pair"
+    pair = runs["bert"].repository
     results = {"nli": runs["bert"].repository / "tasks/ner/results.json"}
     with pytest.raises(InputError, match="the pair has no such task"):
         package_pair(pair, tmp_path / "out", card="# Card\n", recipe={}, results=results)
