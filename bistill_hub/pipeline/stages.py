@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, TrainingArguments, set_seed
+from transformers import AutoConfig, PrinterCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import EvalPrediction
 
 from ..corpora import BilingualBlocks, write_blocks
@@ -159,6 +159,7 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             eval_dataset=held_out,
             callbacks=[CheckpointEvery(recipe.checkpoint_every)],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=True)
         state |= prefixed(encoder)
         curve = _curve(trainer.state.log_history)
@@ -215,6 +216,7 @@ def tune_teacher(
         **_common(recipe, settings.precision, steps, progress),
     )
     trainer = TaskFineTuningTrainer(model, args, train_dataset=features, **_watched(recipe, data, tokenizer))
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -269,6 +271,7 @@ def distil_task(
     trainer = SparseTaskDistillationTrainer(
         model, args, teacher=tuned, train_dataset=features, **_watched(recipe, data, tokenizer)
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=True)
     delta = trainer.delta
     if delta is None:
