@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .grammar import Clause, Fact, Name, Question, Reply, Role, Scene, Slot, Statement, gaps, join, say
+from .grammar import gaps, join, say
 from .lexicon import ADJECTIVES, NOUNS, ROLES, SITES, THINGS, TIMES, VERBS, Kind, Split, names
+from .meaning import Clause, Fact, Fragment, Name, Question, Reply, Role, Scene, Slot, Statement
 
 Label = Literal["entailment", "neutral", "contradiction"]
 LABELS: tuple[Label, ...] = ("entailment", "neutral", "contradiction")
 SLOTS: tuple[Slot, ...] = ("agent", "thing", "place", "time")
-_OPTIONAL = ("quality", "employer", "place", "time")
+_OPTIONAL = ("quality", "place", "time")
 _DETAILS = ("place", "time", "quality")
 
 
@@ -213,17 +214,13 @@ class World:
     def passage(self) -> list[Clause]:
         """Draw one to five sentences of running text."""
         draw = self.random
-        kind = draw.choices(("story", "answer", "yes or no", "again", "denial"), (20, 40, 15, 15, 10))[0]
+        kind = draw.choices(("story", "answer", "yes or no", "again", "denial"), (10, 40, 34, 8, 8))[0]
         if kind == "story":
             return [self.fact() if draw.random() < 0.3 else self.clause() for _ in range(draw.choice((1, 1, 2)))]
         if kind == "answer":
             return self._answered(self.quiz(draw.choice((1, 2, 2, 3))))
         if kind == "yes or no":
-            pair = self.inference(draw.choice(("entailment", "contradiction")))
-            asked_about = replace(pair.hypothesis.scene, negative=False)
-            true = (pair.label == "entailment") != pair.hypothesis.scene.negative
-            answer = Statement(asked_about if true else replace(asked_about, negative=True))
-            return [pair.premise, Question(asked_about, None), Reply(true, answer if draw.random() < 0.5 else None)]
+            return self._confirmed(self.inference(draw.choice(LABELS)))
         if kind == "again":
             pair = self.inference("entailment")
             return [pair.premise, pair.hypothesis]
@@ -233,7 +230,7 @@ class World:
         return [self.statement(replace(other, negative=True)), self.statement(scene)]
 
     def _answered(self, quiz: Quiz) -> list[Clause]:
-        """A quiz with its answer, as a whole sentence."""
+        """A quiz with its answer, a whole sentence or only what was asked for; the question last or first."""
         known, asked = quiz.question.scene, quiz.question.asked
         told = quiz.passage[quiz.answering]
         if not isinstance(told, Statement) or asked is None:
@@ -241,7 +238,22 @@ class World:
         found: dict[str, Any] = {asked: getattr(told.scene, asked)}
         if asked == "thing":
             found["quality"] = told.scene.quality
-        return [*quiz.passage, quiz.question, Statement(replace(known, **found))]
+        whole = replace(known, **found)
+        answer = Statement(whole) if self.random.random() < 0.4 else Fragment(whole, asked)
+        if self.random.random() < 0.5:
+            return [quiz.question, answer, *quiz.passage]
+        return [*quiz.passage, quiz.question, answer]
+
+    def _confirmed(self, pair: Inference) -> list[Clause]:
+        """A statement, the question whether another is so, and the reply."""
+        verdict = {"entailment": True, "neutral": None, "contradiction": False}[pair.label]
+        scene, plain = pair.hypothesis.scene, self.random.random() < 0.6
+        if not plain and scene.negative:  # no language agrees with another on "yes" to a question that denies
+            scene, verdict = replace(scene, negative=False), None if verdict is None else not verdict
+        so = None
+        if verdict is not None and self.random.random() < 0.3:
+            so = Statement(scene if verdict else replace(scene, negative=not scene.negative))
+        return [pair.premise, Question(scene, None, plain), Reply(verdict, so, plain)]
 
 
 _SPECIFIC = [thing for thing in THINGS if thing != THINGS[thing].general]

@@ -92,23 +92,47 @@ def test_a_good_part_of_what_is_read_is_translations_side_by_side():
 def test_answers_are_marked_where_they_stand(readings):
     answered = [reading for reading in readings if reading.answer]
     assert len(answered) > 400
-    yes_or_no = {word for grammar in GRAMMARS.values() for word in grammar.yes_no}
+    replies = {word for grammar in GRAMMARS.values() for word in (*grammar.replies, *grammar.right)}
     found = set()
-    for parts, (start, end) in answered:
-        answer = parts[-1][start:end]
+    for parts, (part, start, end), _ in answered:
+        answer = parts[part][start:end]
         assert answer
         assert answer == answer.strip(" .,?")
-        before = " ".join(parts)[: -(len(parts[-1]) - start) or None]
-        assert "?" in before, "it follows a question"
-        if answer.lower() in yes_or_no:
+        assert "?" in parts[part][:start], "it follows a question"
+        if answer.lower() in replies:
             found.add(answer.lower())
-    assert found == yes_or_no
+    assert found == replies
+
+
+def test_the_place_that_an_answer_repeats_has_the_same_words(readings):
+    repeating = [reading for reading in readings if reading.source]
+    assert len(repeating) > 200
+    first = 0
+    for parts, answer, source in repeating:
+        written = [parts[where.part][where.start : where.end].lower() for where in (answer, source)]
+        assert written[0] == written[1]
+        assert answer != source
+        first += answer < source
+    assert 0.2 < first / len(repeating) < 0.8
+
+
+def test_pointing_at_the_right_place_costs_nothing_and_elsewhere_much(readings, shipped):
+    _, tokenizer = shipped
+    batch = building._padded([building._row(reading, tokenizer) for reading in readings[:64]])
+    source = batch["source"]
+    first = torch.nn.functional.one_hot(source.argmax(1), source.shape[1])
+    last = torch.nn.functional.one_hot(source.shape[1] - 1 - source.flip(1).argmax(1), source.shape[1])
+    right = torch.stack([first, last], dim=-1) * 50.0
+    asked = torch.ones(64, dtype=torch.bool)
+    assert building._pointing_loss(right, batch, asked) < 1e-6
+    assert building._pointing_loss(right.roll(1, dims=0), batch, asked) > 10
+    assert building._pointing_loss(right.roll(1, dims=0), batch, ~source.any(dim=1)) == 0
 
 
 def test_whole_answers_are_hidden_and_nothing_is_guessed_outside_the_text(readings, shipped):
     _, tokenizer = shipped
     batch = building._padded([building._row(reading, tokenizer) for reading in readings[:64]])
-    chosen, shown = building._mask(batch, tokenizer, torch.Generator().manual_seed(0))
+    chosen, shown, asked = building._mask(batch, tokenizer, torch.Generator().manual_seed(0))
     assert not (chosen & batch["special_tokens_mask"].bool()).any()
     assert torch.equal(shown[~chosen], batch["input_ids"][~chosen])
     answers = batch["answer"].bool()
@@ -116,6 +140,7 @@ def test_whole_answers_are_hidden_and_nothing_is_guessed_outside_the_text(readin
         bool((shown[row][answers[row]] == tokenizer.mask_token_id).all()) for row in range(64) if answers[row].any()
     ]
     assert 0.3 < sum(hidden) / len(hidden) < 0.95
+    assert sum(hidden) >= asked.sum() > 0
     assert 0.05 < chosen.sum() / batch["attention_mask"].sum() < 0.3
 
 
