@@ -18,7 +18,7 @@ $(BIN)/.complete: pyproject.toml constraints.txt
 	touch $@
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical
 
 lint: setup ## check style, format and types; changes nothing
 	$(BIN)/ruff check

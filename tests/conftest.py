@@ -21,6 +21,17 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
 )
 
+_LONGEST = ("tests/demo/test_demo.py", "tests/pipeline/test_killed.py")
+"""Begun first, so that no process is left with one of them when the others have finished."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under pytest-xdist the tests of a file stay together, for the sake of the fixtures that they share."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    items.sort(key=lambda item: _LONGEST.index(item.location[0]) if item.location[0] in _LONGEST else len(_LONGEST))
+
+
 _LINES = 400
 _SPLITS = {"train": 200, "dev": 50, "test": 50}
 

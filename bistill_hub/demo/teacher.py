@@ -2,7 +2,8 @@
 
 `python -m bistill_hub.demo.teacher DIR` makes it anew. Its text is of one language, of two side by side (translation
 language modelling, Conneau and Lample 2019), or changes language between and within sentences. Beside words at random,
-whole answers are masked: the yes or no to a question, and the words that a question asks for.
+whole answers are masked: the yes, no or maybe to a question, and the words that a question asks for. It learns to
+guess them, and to point at the place where else they stand.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SHAPE = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
-STEPS = 20_000
+STEPS = 18_000
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3
 WARM_UP = 300
@@ -51,8 +52,6 @@ MASKED = 0.22
 """Share of the tokens that are to be guessed."""
 ANSWERS_MASKED = 0.6
 """How often it is the answer that is to be guessed, where there is one."""
-POINTING = 0.45
-"""By how much the weight of the pointing loss rises, from 0.05."""
 PASSAGES = 150_000
 """Readings that are drawn; several epochs go over them."""
 PAIR = ("en", "sw")
@@ -217,15 +216,34 @@ def _train(
         states = model.bert(
             input_ids=shown, attention_mask=batch["attention_mask"], token_type_ids=batch["token_type_ids"]
         ).last_hidden_state
-        loss = torch.nn.functional.cross_entropy(model.cls(states[chosen]), batch["input_ids"][chosen])
+        losses = torch.nn.functional.cross_entropy(
+            model.cls(states[chosen]), batch["input_ids"][chosen], reduction="none"
+        )
+        answering, loss = _split(losses, chosen, batch["answer"].bool() & hidden.unsqueeze(1))
         pointing = _pointing_loss(pointer(states), batch, hidden)
-        # Little at first, when it would drown what is learnt of words and grammar.
-        (loss + (0.05 + POINTING * step / steps) * pointing).backward()
+        # Little at first, when they would drown what is learnt of words and grammar.
+        rise = step / steps
+        (loss + (0.1 + 0.9 * rise) * answering + (0.05 + 0.45 * rise) * pointing).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         yield loss.item()
+
+
+def _split(losses: torch.Tensor, chosen: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Average the losses of hidden answers and those of other tokens; each answer counts once, however long it is.
+
+    Args:
+        losses: Of each chosen token, in nats.
+        chosen: Which tokens these are, [batch, length].
+        hidden: Which tokens are hidden answers, [batch, length].
+    """
+    placed = torch.zeros(chosen.shape).masked_scatter(chosen, losses)
+    tokens = hidden.sum(dim=1)
+    each = (placed * hidden).sum(dim=1) / tokens.clamp(min=1)
+    others = chosen & ~hidden
+    return each.sum() / tokens.count_nonzero().clamp(min=1), placed[others].sum() / others.sum().clamp(min=1)
 
 
 def _pointing_loss(scores: torch.Tensor, batch: dict[str, torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:

@@ -158,17 +158,24 @@ class World:
         return Question(replace(scene, **left_out, negative=False), asked)
 
     def quiz(self, sentences: int | None = None) -> Quiz:
-        """Draw a passage whose sentences all tell who, what, where and when, and a question about one of them."""
-        sentences = sentences or self.random.choice((2, 3))
-        scenes: list[Scene] = []
-        while len(scenes) < sentences:
-            scene = self.scene(complete=True)
-            if all(_differ(scene, other) for other in scenes):
-                scenes.append(scene)
-        answering = self.random.randrange(sentences)
-        asked = self.random.choice(SLOTS)
-        passage = tuple(self.statement(scene) for scene in scenes)
-        return Quiz(passage, answering, self.question(scenes[answering], asked))
+        """Draw a passage and a question about one of its events.
+
+        The event asked about is told with who, what, where and when; the other sentences are facts or further events.
+        """
+        draw = self.random
+        sentences = sentences or draw.choice((2, 3))
+        scene = self.scene(complete=True)
+        others: list[Clause] = []
+        while len(others) < sentences - 1:
+            if draw.random() < 0.6:
+                others.append(self.fact())
+                continue
+            other = self.scene(complete=True)
+            if all(_differ(other, each.scene) for each in (Statement(scene), *others) if isinstance(each, Statement)):
+                others.append(self.statement(other))
+        answering = draw.randrange(sentences)
+        passage = (*others[:answering], self.statement(scene), *others[answering:])
+        return Quiz(passage, answering, self.question(scene, draw.choice(SLOTS)))
 
     def inference(self, label: Label) -> Inference:
         """Draw a pair with this label.
@@ -214,7 +221,7 @@ class World:
     def passage(self) -> list[Clause]:
         """Draw one to five sentences of running text."""
         draw = self.random
-        kind = draw.choices(("story", "answer", "yes or no", "again", "denial"), (10, 40, 34, 8, 8))[0]
+        kind = draw.choices(("story", "answer", "yes or no", "again", "denial"), (10, 28, 46, 8, 8))[0]
         if kind == "story":
             return [self.fact() if draw.random() < 0.3 else self.clause() for _ in range(draw.choice((1, 1, 2)))]
         if kind == "answer":

@@ -26,24 +26,30 @@ def test_the_teacher_has_learnt_the_task_in_english_and_carries_some_of_it_over(
         assert teacher.low > teacher.trivial
 
 
+@pytest.mark.parametrize(("task", "wanted"), [("ner", 0.85), ("nli", 0.7), ("qa", 0.6)])
+def test_the_teacher_is_good_enough_zero_shot_to_be_worth_distilling(scores, task, wanted):
+    assert scores["teacher", task, "target"].score >= wanted
+
+
 @pytest.mark.parametrize("role", ["source", "target"])
-@pytest.mark.parametrize(("task", "share"), [("ner", 0.8), ("pos", 0.8), ("nli", 0.6)])
-def test_the_student_keeps_most_of_what_its_teacher_has_above_the_trivial_baseline(scores, task, share, role):
-    assert retention(scores["student", task, role], scores["teacher", task, role]) >= share
+@pytest.mark.parametrize("task", TASKS)
+def test_the_student_keeps_most_of_what_its_teacher_has_above_the_trivial_baseline(scores, task, role):
+    assert retention(scores["student", task, role], scores["teacher", task, role]) >= 0.8
 
 
-def test_the_student_answers_questions_better_than_at_random(scores):
-    for role in ("source", "target"):
-        student = scores["student", "qa", role]
-        assert student.low > student.trivial
-
-
-def test_phase_1_is_worth_something(demo, scores):
+@pytest.fixture(scope="module")
+def without_phase_1(demo):
+    """Scores of students that were cut alike and learnt the tasks, but not from text."""
     folder = shutil.copytree(demo.run.repository.parent.parent, demo.run.repository.parents[2] / "with-baseline")
-    recipe = demo_recipe(folder / "world").only(["ner"]).replace({"baselines": ["no_phase_1"]})
-    without = {r.role: r.score for r in run(recipe, folder, progress=False).results if r.model == "no_phase_1"}
-    assert scores["student", "ner", "source"].score > without["source"]
-    assert scores["student", "ner", "target"].score > without["target"]
+    recipe = demo_recipe(folder / "world").replace({"baselines": ["no_phase_1"]})
+    results = run(recipe, folder, progress=False).results
+    return {(r.task, r.role): r.score for r in results if r.model == "no_phase_1"}
+
+
+@pytest.mark.parametrize("role", ["source", "target"])
+@pytest.mark.parametrize("task", TASKS)
+def test_phase_1_is_worth_something(scores, without_phase_1, task, role):
+    assert scores["student", task, role].score > without_phase_1[task, role]
 
 
 def test_every_auto_class_loads_the_pair(demo):

@@ -144,6 +144,17 @@ def test_whole_answers_are_hidden_and_nothing_is_guessed_outside_the_text(readin
     assert 0.05 < chosen.sum() / batch["attention_mask"].sum() < 0.3
 
 
+def test_an_answer_counts_once_however_long_it_is():
+    chosen = torch.tensor([[1, 1, 1, 0, 1], [1, 0, 0, 1, 0], [0, 1, 0, 0, 0]], dtype=torch.bool)
+    hidden = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
+    losses = torch.tensor([1.0, 2.0, 6.0, 10.0, 20.0, 5.0, 30.0])  # row by row
+    answers, others = building._split(losses, chosen, hidden)
+    assert answers == pytest.approx((3.0 + 5.0) / 2)
+    assert others == pytest.approx((10.0 + 20.0 + 30.0) / 3)
+    none = torch.zeros_like(hidden)
+    assert [float(part) for part in building._split(losses, chosen, none)] == pytest.approx([0.0, 74 / 7])
+
+
 def test_sentences_mix_languages(readings):
     english, swahili = ({word for c in "abc" for word in _words(language, c)} for language in ("en", "sw"))
     both = [
