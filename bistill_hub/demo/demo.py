@@ -27,7 +27,7 @@ from .world import Sizes, write_world
 WORLD_FOLDER = "world"
 """In the output folder: the text and the labelled data."""
 
-SIZES = Sizes(text=4000, train=(("ner", 1200), ("pos", 800), ("nli", 3200), ("qa", 2400)), validation=150, test=300)
+SIZES = Sizes(text=4000, train=(("ner", 1200), ("pos", 800), ("nli", 2000), ("qa", 1600)), validation=150, test=300)
 
 PHASE_1 = BilingualSettings(
     steps=500, batch_size=16, block_size=64, learning_rate=2e-3, evaluation_every=250, evaluation_share=0.02
@@ -35,7 +35,7 @@ PHASE_1 = BilingualSettings(
 
 TASKS: dict[str, tuple[TaskTeacher, SparseSettings]] = {
     "ner": (
-        TaskTeacher(epochs=3, batch_size=32, learning_rate=4e-4),
+        TaskTeacher(epochs=3, batch_size=32, learning_rate=6e-4),
         SparseSettings(dense_epochs=2, sparse_epochs=4, batch_size=32, learning_rate=1e-3),
     ),
     "pos": (
@@ -47,7 +47,7 @@ TASKS: dict[str, tuple[TaskTeacher, SparseSettings]] = {
         SparseSettings(dense_epochs=1, sparse_epochs=3, batch_size=32, learning_rate=1e-3),
     ),
     "qa": (
-        TaskTeacher(epochs=4, batch_size=32, learning_rate=4e-4),
+        TaskTeacher(epochs=3, batch_size=32, learning_rate=4e-4),
         SparseSettings(dense_epochs=1, sparse_epochs=3, batch_size=32, learning_rate=1e-3),
     ),
 }

@@ -14,13 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .grammar import gaps, join, say
+from .grammar import gaps, headline, join, say
 from .lexicon import ADJECTIVES, NOUNS, ROLES, SITES, THINGS, TIMES, VERBS, Kind, Split, names
 from .meaning import Clause, Fact, Fragment, Name, Question, Reply, Role, Scene, Slot, Statement
 
 Label = Literal["entailment", "neutral", "contradiction"]
 LABELS: tuple[Label, ...] = ("entailment", "neutral", "contradiction")
 SLOTS: tuple[Slot, ...] = ("agent", "thing", "place", "time")
+HEADLINES = 0.3
+"""Share of the sentences to be tagged that are said without articles."""
 _OPTIONAL = ("quality", "place", "time")
 _DETAILS = ("place", "time", "quality")
 
@@ -326,9 +328,12 @@ def text(passage: Sequence[Clause], language: str) -> str:
     return " ".join(join(say(clause, language)) for clause in passage)
 
 
-def tagged(clause: Clause, language: str, field: Literal["pos", "entity"]) -> list[tuple[str, str]]:
+def tagged(
+    clause: Clause, language: str, field: Literal["pos", "entity"], *, as_headline: bool = False
+) -> list[tuple[str, str]]:
     """Return a sentence's words with their parts of speech, or their entity tags."""
-    return [(token.text, getattr(token, field)) for token in say(clause, language)]
+    tokens = (headline if as_headline else say)(clause, language)
+    return [(token.text, getattr(token, field)) for token in tokens]
 
 
 def find_answer(quiz: Quiz, language: str) -> tuple[str, str, int]:
@@ -410,7 +415,11 @@ def _different(world: World, count: int) -> Iterator[Clause]:
 
 def _conll(field: Literal["pos", "entity"]) -> Callable[[World, str, int], str]:
     def written(world: World, language: str, count: int) -> str:
-        sentences = (tagged(clause, language, field) for clause in _different(world, count))
+        # Without headlines every English noun would follow an article, and any other word in its place be a name.
+        sentences = (
+            tagged(clause, language, field, as_headline=world.random.random() < HEADLINES)
+            for clause in _different(world, count)
+        )
         return "".join("".join(f"{word}\t{tag}\n" for word, tag in sentence) + "\n" for sentence in sentences)
 
     return written

@@ -14,7 +14,7 @@ from collections import Counter
 
 import pytest
 
-from bistill_hub.demo.grammar import join, say
+from bistill_hub.demo.grammar import headline, join, say
 from bistill_hub.demo.lexicon import ADJECTIVES, COMPANY_WORDS, LANGUAGES, NOUNS, THINGS, TIMES, VERBS, names
 from bistill_hub.demo.meaning import Fact, Fragment, Name, Question, Reply, Role, Scene, Statement
 from bistill_hub.demo.world import LABELS, SLOTS, Sizes, World, find_answer, relation, tagged, text, write_world
@@ -258,9 +258,9 @@ def test_answers_stand_where_the_data_say(language):
     assert min(asked[slot] for slot in SLOTS) > 20
 
 
-def test_a_question_fits_one_sentence_alone_and_not_by_its_position():
+def test_a_question_fits_one_event_alone_and_not_by_its_position():
     world = World("positions")
-    positions = Counter()
+    positions, events = Counter(), Counter()
     for _ in range(600):
         quiz = world.quiz(3)
         known, slot = quiz.question.scene, quiz.question.asked
@@ -268,14 +268,16 @@ def test_a_question_fits_one_sentence_alone_and_not_by_its_position():
         fitting = [
             place
             for place, told in enumerate(quiz.passage)
-            if all(getattr(told.scene, key) == getattr(known, key) for key in keys)
+            if isinstance(told, Statement) and all(getattr(told.scene, key) == getattr(known, key) for key in keys)
         ]
         assert fitting == [quiz.answering]
-        answers = [getattr(told.scene, slot) for told in quiz.passage]
+        answers = [getattr(told.scene, slot) for told in quiz.passage if isinstance(told, Statement)]
         assert None not in answers
-        assert len(set(answers)) == len(answers), "every sentence holds another answer of the same kind"
+        assert len(set(answers)) == len(answers), "every event holds another answer of the same kind"
         positions[quiz.answering] += 1
+        events[len(answers)] += 1
     assert all(150 < positions[place] < 250 for place in range(3))
+    assert all(events[count] > 50 for count in (1, 2, 3)), "the other sentences are facts and events"
 
 
 def test_names_of_validation_and_test_are_in_no_text_or_training_data(files):
@@ -366,6 +368,27 @@ def test_answers_in_the_file_are_found(files):
                 for answer in entry["answers"]:
                     start = answer["answer_start"]
                     assert paragraph["context"][start : start + len(answer["text"])] == answer["text"]
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", "Nurse bought book in Kisumu."),
+        ("sw", "Muuguzi alinunua kitabu katika Kisumu."),
+        ("es", "Enfermero compró libro en Kisumu."),
+        ("id", "Perawat itu telah membeli buku di Kisumu."),
+    ],
+)
+def test_headlines_do_without_articles(language, expected):
+    assert join(headline(Statement(scene(Role("nurse"), place=TOWN)), language)) == expected
+
+
+def test_english_nouns_to_be_tagged_stand_with_articles_and_without(files):
+    lines = files["ner.train"].read_text(encoding="utf-8").split("\n\n")
+    firsts = [line.split("\t")[0] for line in lines if line.strip()]
+    roles = {noun.en[0].capitalize() for noun in NOUNS.values()}
+    assert any(first in roles for first in firsts)
+    assert firsts.count("The") > 5
 
 
 def test_tags_cover_the_names_of_the_scene_in_every_language():

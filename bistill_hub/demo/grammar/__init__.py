@@ -20,7 +20,7 @@ from .spanish import Spanish
 from .swahili import Swahili
 from .tokens import Token, gaps, join
 
-__all__ = ["GRAMMARS", "Grammar", "Token", "gaps", "join", "say", "say_mixed"]
+__all__ = ["GRAMMARS", "Grammar", "Token", "gaps", "headline", "join", "say", "say_mixed"]
 
 GRAMMARS: dict[str, Grammar] = {
     grammar.language: grammar for grammar in (English(), Swahili(), Spanish(), Indonesian())
@@ -30,6 +30,12 @@ GRAMMARS: dict[str, Grammar] = {
 def say(clause: Clause, language: str) -> list[Token]:
     """Say a clause as a sentence: a capital letter first, a full stop or question mark last."""
     return _capitalised(GRAMMARS[language].sentence(clause))
+
+
+def headline(clause: Clause, language: str) -> list[Token]:
+    """Say a clause as a newspaper's headline does, without articles."""
+    grammar = GRAMMARS[language]
+    return _capitalised([token for token in grammar.sentence(clause) if token.text not in grammar.articles])
 
 
 def say_mixed(clause: Clause, languages: Sequence[str], draw: random.Random) -> list[Token]:

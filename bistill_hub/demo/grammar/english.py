@@ -15,6 +15,7 @@ class English(Grammar):
     replies = ("yes", "no", "maybe")
     right = ("right", "wrong")
     ask = {"agent": "who", "thing": "what", "place": "where", "time": "when"}
+    articles = frozenset({"the", "a", "an"})
     company, in_place = "the/DET company/NOUN", "in/ADP"
 
     def _site(self, place: str, slot: Slot | None) -> list[Token]:

@@ -17,12 +17,14 @@ class Grammar(ABC):
         replies: Yes, no and maybe.
         right: Yes and no to a plain question.
         ask: The words for who, what, where and when.
+        articles: The articles, which headlines do without.
     """
 
     language: str
     replies: tuple[str, str, str]
     right: tuple[str, str]
     ask: dict[Slot, str]
+    articles: frozenset[str] = frozenset()
 
     def sentence(self, clause: Clause) -> list[Token]:
         """Say a clause, with the mark at its end."""

@@ -15,6 +15,7 @@ class Spanish(Grammar):
     replies = ("sí", "no", "quizás")
     right = ("cierto", "falso")
     ask = {"agent": "quién", "thing": "qué", "place": "dónde", "time": "cuándo"}
+    articles = frozenset({"el", "la", "los", "las", "un", "una"})
     company, in_place = "la/DET empresa/NOUN", "en/ADP"
 
     _THE = {(False, False): "el", (False, True): "los", (True, False): "la", (True, True): "las"}
