@@ -26,9 +26,7 @@ _LONGEST = ("tests/demo/test_demo.py", "tests/pipeline/test_killed.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under pytest-xdist the tests of a file stay together, for the sake of the fixtures that they share."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    """Put the longest files first; pytest-xdist keeps the tests of a file together (`--dist=loadfile`)."""
     items.sort(key=lambda item: _LONGEST.index(item.location[0]) if item.location[0] in _LONGEST else len(_LONGEST))
 
 
