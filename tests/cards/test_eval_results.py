@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from example_card import COMMIT
+from example_card import RESULT as EXAMPLE
 from huggingface_hub import EvalResultEntry
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,29 +18,8 @@ from bistill_hub.cards.eval_results import (
     read_eval_results,
 )
 from bistill_hub.errors import InputError
-from bistill_hub.evaluation.results import Result
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-RESULT = Result(
-    task="ner",
-    task_version="1",
-    model="student",
-    weights_sha256="0" * 64,
-    language="sw",
-    role="target",
-    dataset="some/ner",
-    dataset_config="swa",
-    split="test",
-    revision=COMMIT,
-    n=1283,
-    metric="f1",
-    score=0.623,
-    low=0.6,
-    high=0.65,
-    trivial=0.0,
-    scores={"f1": 0.623, "precision": 0.5},
-    seed=0,
-)
+RESULT = replace(EXAMPLE, scores={"f1": 0.623, "precision": 0.5})
 NER = Benchmark(dataset="some/ner", task_id="swahili", config="swa", split="test", metric="f1", scale=100)
 ENGLISH = replace(NER, task_id="english", config="eng", metric="precision", scale=1)
 OTHER = replace(NER, dataset="Other/NLI", task_id="default", config=None)

@@ -7,42 +7,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from example_card import COMMIT, HASH, RESULT
+from example_card import FACTS as EXAMPLE
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bistill_hub.cards import front_matter, metadata
-from bistill_hub.cards.facts import CardFacts, ModelFacts
 from bistill_hub.cards.front_matter import FRONT_MATTER, write_yaml
 from bistill_hub.cards.metadata import card_metadata, check_metadata, looks_local, public_text
 from bistill_hub.errors import InputError
-from bistill_hub.evaluation.results import Result
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-HASH = f"sha256:{'ab' * 32}"
-TARGET = Result(
-    task="ner",
-    task_version="1",
-    model="student",
-    weights_sha256="0" * 64,
-    language="sw",
-    role="target",
-    dataset="some/ner",
-    dataset_config="swa",
-    split="test",
-    revision=COMMIT,
-    n=1283,
-    metric="f1",
-    score=0.623,
-    low=0.6,
-    high=0.65,
-    trivial=0.0,
-    scores={"f1": 0.623},
-    seed=0,
-)
 SOURCE = replace(
-    TARGET,
+    RESULT,
     language="en",
     role="source",
     dataset="Test.En.conll",
@@ -52,28 +30,10 @@ SOURCE = replace(
     score=0.855,
     subset="100 of 1,283",
 )
-FACTS = CardFacts(
-    name="bistill-en-sw",
-    source=("en", "English"),
-    target=("sw", "Swahili"),
-    license="apache-2.0",
-    teacher="google-bert/bert-base-multilingual-cased",
-    teacher_revision=None,
-    teacher_size=ModelFacts(parameters=177_853_440, layers=12, vocabulary=119_547),
-    student_size=ModelFacts(parameters=66_000_000, layers=6, vocabulary=29_876),
-    layer_map=(1, 3, 5, 7, 9, 11),
-    language_modelling_head=True,
-    tasks={"ner": {"head": "token-classification", "labels": ["O", "B-PER"], "density": 0.08}},
-    results=(replace(SOURCE, model="teacher", score=0.9), SOURCE, replace(TARGET, model="teacher", score=0.7), TARGET),
+FACTS = replace(
+    EXAMPLE,
+    results=(replace(SOURCE, model="teacher", score=0.9), SOURCE, replace(RESULT, model="teacher", score=0.7), RESULT),
     vocabulary={"languages": {}},
-    training={"stages": []},
-    corpora={},
-    datasets=("some/ner", "some/text"),
-    versions={},
-    recipe_sha256="cd" * 32,
-    seed=0,
-    command="bistill run en_sw",
-    limits="Newspapers alone.",
 )
 EXPECTED = {
     "base_model": "google-bert/bert-base-multilingual-cased",
@@ -141,7 +101,7 @@ class TestWritten:
         ]
 
     def test_scores_on_test_sets_that_differ_in_their_arguments_alone_stay_apart(self):
-        both = (TARGET, replace(TARGET, language="en", score=0.5))
+        both = (RESULT, replace(RESULT, language="en", score=0.5))
         (model,) = card_metadata(replace(FACTS, results=both))["model-index"]
         assert [
             (entry["dataset"]["args"]["language"], [m["value"] for m in entry["metrics"]]) for entry in model["results"]
@@ -163,7 +123,7 @@ class TestWritten:
     )
     def test_heads_have_the_hub_s_names(self, head, task):
         facts = replace(FACTS, tasks={"ner": {"head": head}})
-        assert index_entry(TARGET, facts)["task"]["type"] == task
+        assert index_entry(RESULT, facts)["task"]["type"] == task
         assert check_metadata(card(card_metadata(facts))) == []
 
     @pytest.mark.parametrize("tasks", [{}, {"ner": {}}, {"ner": {"head": "regression"}}])
@@ -191,13 +151,13 @@ class TestWritten:
         assert check_metadata(card(card_metadata(replace(FACTS, results=(replace(SOURCE, dataset=dataset),))))) == []
 
     def test_what_is_not_known_of_a_test_set_is_left_out(self):
-        bare = replace(TARGET, dataset_config=None, split="", revision=None)
+        bare = replace(RESULT, dataset_config=None, split="", revision=None)
         assert index_entry(bare)["dataset"] == {"name": "some/ner", "type": "some/ner", "args": {"language": "sw"}}
-        hidden = replace(TARGET, dataset_config="/home/me/c", split="../test", revision="~/r", subset="C:\\s")
+        hidden = replace(RESULT, dataset_config="/home/me/c", split="../test", revision="~/r", subset="C:\\s")
         assert index_entry(hidden)["dataset"] == index_entry(bare)["dataset"]
 
     def test_scores_on_made_up_data_say_so(self):
-        assert index_entry(replace(TARGET, synthetic=True))["dataset"]["args"] == {"language": "sw", "synthetic": True}
+        assert index_entry(replace(RESULT, synthetic=True))["dataset"]["args"] == {"language": "sw", "synthetic": True}
 
     @pytest.mark.parametrize("teacher", [None, "/home/me/teacher", "../teacher", "a/b/c", "C:\\teacher", "a--b/c"])
     def test_a_teacher_without_a_hub_id_is_no_base_model(self, teacher):
@@ -252,7 +212,7 @@ hub_name = st.from_regex(r"[A-Za-z0-9]{1,8}/[A-Za-z0-9]{1,8}", fullmatch=True)
 @st.composite
 def results(draw):
     return replace(
-        TARGET,
+        RESULT,
         task=draw(st.sampled_from(["ner", "pos"])),
         model=draw(st.sampled_from(["student", "teacher"])),
         language=draw(text),
