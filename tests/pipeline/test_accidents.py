@@ -90,6 +90,7 @@ def test_no_room_for_the_students_weights(command, runs, tmp_path):
 
 
 def test_ctrl_c_in_the_middle_of_a_stage(command, runs, tmp_path):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its child
     process = in_a_process([*command, "--set", "bilingual.steps=100000"], text=True)
     folder = tmp_path / "run" / "phase-1" / "training"
     while process.poll() is None and not list(folder.glob("checkpoint-*/complete.json")):
