@@ -30,7 +30,7 @@ WORLD_FOLDER = "world"
 SIZES = Sizes(text=4000, train=(("ner", 1200), ("pos", 800), ("nli", 5000), ("qa", 1600)), validation=150, test=300)
 
 PHASE_1 = BilingualSettings(
-    steps=400, batch_size=16, block_size=64, learning_rate=2e-3, evaluation_every=200, evaluation_share=0.02
+    steps=300, batch_size=16, block_size=64, learning_rate=3e-3, evaluation_every=150, evaluation_share=0.02
 )
 
 TASKS: dict[str, tuple[TaskTeacher, SparseSettings]] = {
@@ -44,7 +44,7 @@ TASKS: dict[str, tuple[TaskTeacher, SparseSettings]] = {
     ),
     "nli": (
         TaskTeacher(epochs=2, batch_size=32, learning_rate=2e-4),
-        SparseSettings(dense_epochs=2, sparse_epochs=4, batch_size=32, learning_rate=2e-3),
+        SparseSettings(dense_epochs=2, sparse_epochs=3, batch_size=32, learning_rate=2e-3),
     ),
     "qa": (
         TaskTeacher(epochs=3, batch_size=32, learning_rate=4e-4),
