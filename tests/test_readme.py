@@ -142,7 +142,7 @@ def test_the_table_of_commands_is_that_of_the_command_line():
 
 
 def test_the_first_two_commands_set_up_and_do_what_ci_does():
-    environment = "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt"
+    environment = "python3 -m venv --upgrade-deps .venv && .venv/bin/pip install -c constraints.txt"
     assert SETUP[0].strip() == f"{environment} . && .venv/bin/bistill demo"
     assert SETUP[1].strip() == f"{environment} -e '.[dev]' && .venv/bin/python -m pytest -n logical"
     assert SETUP[1].strip() in (ROOT / ".ci/run").read_text(), "CI runs the README's own test command"
