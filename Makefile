@@ -13,7 +13,7 @@ help: ## list the commands
 setup: $(BIN)/.complete ## make .venv with everything that development needs
 
 $(BIN)/.complete: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@
 

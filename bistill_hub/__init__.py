@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .evaluation.answering import answer
     from .evaluation.evaluate import evaluate_pair
     from .hub.export import export_model
+    from .hub.push import plan_push, push_pair_to_hub
     from .hub.repository import package_pair
     from .model.configuration_bistill import BistillConfig
     from .model.legacy import from_legacy
@@ -64,7 +65,9 @@ _HOMES = {
     "inspect_cut": "student.inspection",
     "package_pair": "hub.repository",
     "plan": "pipeline.plan",
+    "plan_push": "hub.push",
     "pretrain": "pretraining",
+    "push_pair_to_hub": "hub.push",
     "run": "pipeline.run",
 }
 
@@ -94,7 +97,9 @@ __all__ = [
     "inspect_cut",
     "package_pair",
     "plan",
+    "plan_push",
     "pretrain",
+    "push_pair_to_hub",
     "run",
 ]
 

@@ -131,6 +131,14 @@ class TaskRecipe(_Settings):
         return {name: getattr(self, name) for name in ("train", "validation", "test_source", "test_target")}
 
 
+class SpeedSettings(_Settings):
+    """How the speed of teacher and student is measured; nothing that is trained depends on it."""
+
+    seconds: float = Field(60, ge=0, description="time for all measurements together, at least two rounds of each")
+    batch_size: int = Field(32, gt=0, description="texts in a batch for throughput; latency is that of one")
+    length: int = Field(128, gt=0, description="tokens of a text, or as many as the model reads if that is less")
+
+
 class Recipe(_Settings):
     """A pair, from its teacher to its package.
 
@@ -145,10 +153,14 @@ class Recipe(_Settings):
     license: str = Field(
         pattern=r"\S", description="licence of the published weights, a Hub identifier; never defaulted"
     )
+    license_name: str | None = Field(None, pattern=r"\S", description="name of a licence that the Hub calls `other`")
+    license_link: str | None = Field(None, pattern=r"\S", description="address of that licence's text")
     limits: str = Field(pattern=r"\S", description="the contributor's own words on limits and biases, for the card")
     student: StudentSettings = Field(StudentSettings(), description="phase 0")
     bilingual: BilingualSettings = Field(BilingualSettings(), description="phase 1")
     tasks: tuple[TaskRecipe, ...] = Field((), description="what the student is fine-tuned for, each task once")
+    contributors: tuple[str, ...] = Field((), description="who made the pair, for the card")
+    speed: SpeedSettings = Field(SpeedSettings(), description="how size and speed are measured")
     baselines: tuple[Baseline, ...] = Field((), description="further models to score beside teacher and student")
     seed: int = Field(0, ge=0, description="of everything that is drawn at random")
     checkpoint_every: int = Field(

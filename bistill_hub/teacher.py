@@ -69,6 +69,27 @@ def load_encoder(model: str, revision: str | None = None) -> PreTrainedModel:
         return _load(AutoModel, model, revision, dtype=torch.float32, use_safetensors=True)
 
 
+def weights_folder(model: str, revision: str | None = None) -> Path:
+    """Return the folder of a teacher's checkpoint, in the Hub's cache for a Hub id.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    from transformers.utils import cached_file
+
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        return Path(str(cached_file(model, "config.json", revision=revision))).parent
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the teacher cannot be loaded ({first_line(error)})",
+            field="model",
+            value=model,
+            remedy="name a Hub id or a folder",
+        ) from error
+
+
 def load_language_model(model: str, revision: str | None = None) -> PreTrainedModel | None:
     """Load encoder and masked-language-modelling head in float32; None where the checkpoint has no such head.
 

@@ -111,6 +111,7 @@ def _small_recipe(backbone: str, teachers: Mapping[str, Path], text: Mapping[str
             "limits": "Made of a miniature world, for tests.",
             "student": {"layer_reduction_factor": 2, "min_token_probability": 3e-3},
             "bilingual": {"steps": 12, "block_size": 48, "learning_rate": 1e-3, "evaluation_every": 6},
+            "speed": {"seconds": 0.1, "length": 32, "batch_size": 4},
             "baselines": ["trimmed_teacher", "no_phase_1", "random_teacher"],
             "tasks": [
                 {

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bistill_hub.cards.facts import CardFacts, ModelFacts
+from bistill_hub.cards.facts import CardFacts, LossCurve, ModelFacts
+from bistill_hub.evaluation.paired import Paired
 from bistill_hub.evaluation.results import Result
+from bistill_hub.evaluation.size import Size
+from bistill_hub.evaluation.speed import Hardware, ModelSpeed, Quartiles, SizeAndSpeed, Speed
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HASH = f"sha256:{'ab' * 32}"
@@ -75,7 +78,9 @@ FACTS = CardFacts(
         "stages": [
             {"name": "student", "settings": "", "loss": "", "seconds": 90.0},
             {"name": "phase 1", "settings": "steps 200000, batch_size 8", "loss": "0.1234", "seconds": 3600.0},
-        ]
+        ],
+        "machines": ["Some CPU, 8 logical cores"],
+        "language_deltas": {"sw": "some/sft-sw"},
     },
     corpora={
         "en": {"name": "some/text/en/train", "lines": 1_000_000, "tokens": 25_000_000},
@@ -88,3 +93,69 @@ FACTS = CardFacts(
     command="bistill run en_sw --set source.text=en.txt",
     limits="Only *newspapers* were read.\n\n- Names of people are **biased**.",
 )
+
+
+def _size(scale: float) -> Size:
+    return Size(
+        layers=12 if scale == 1 else 6,
+        vocabulary=119_547,
+        parameters=177_853_440,
+        embedding_parameters=91_812_096,
+        bytes=int(711_413_760 * scale),
+        on_disk=True,
+        flops_per_token=170e6 * scale,
+        flops_length=128,
+    )
+
+
+def _model_speed(milliseconds: float, batch: int) -> ModelSpeed:
+    def around(value: float) -> Quartiles:
+        return Quartiles(0.9 * value, value, 1.1 * value)
+
+    return ModelSpeed(around(milliseconds), around(128e3 * batch / milliseconds), around(1e3 * batch / milliseconds))
+
+
+SIZE_AND_SPEED = SizeAndSpeed(
+    teacher=_size(1),
+    student=_size(0.375),
+    speeds=tuple(
+        Speed(
+            hardware=Hardware(cpu="Some CPU", logical_cores=8, gpu=None),
+            device="cpu",
+            threads=threads,
+            batch=batch,
+            length=128,
+            dtype="float32",
+            torch="2.8.0",
+            rounds=20 + batch,
+            teacher=_model_speed(80.0 * batch / threads, batch),
+            student=_model_speed(32.0 * batch / threads, batch),
+            ratio=Quartiles(2.4, 2.5, 2.6),
+        )
+        for threads in (1, 8)
+        for batch in (1, 32)
+    ),
+)
+LOG = tuple(
+    {"step": step, "loss": 2 / step, "attention_loss": 0.5 / step, "hidden_loss": 1.5 / step} for step in (10, 20, 30)
+)
+FULL = replace(
+    FACTS,
+    results=tuple(
+        replace(
+            result,
+            against_teacher=None
+            if result.model == "teacher"
+            else Paired(-0.05, -0.06, -0.04, 0.9, None if result.language == "sw" else 0.88, 0.92),
+            scores={**result.scores, "precision": 0.8, "recall": 0.7, "PER.f1": 0.75, "PER.number": 321.0},
+        )
+        for result in RESULTS
+    ),
+    contributors=("Somebody *Else*", "A second one"),
+    curves=(
+        LossCurve(name="phase 1", stages=(("", LOG),)),
+        LossCurve(name="ner", stages=(("dense", LOG), ("sparse", LOG))),
+    ),
+    size_and_speed=SIZE_AND_SPEED,
+)
+"""As `FACTS`, with everything that may be missing."""

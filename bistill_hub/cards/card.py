@@ -1,21 +1,49 @@
-"""Renders a pair's card from facts alone: equal facts give equal bytes, and nothing is looked up."""
+"""A pair's card: rendered from facts alone, so that equal facts give equal text, and nothing is looked up."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from pathlib import PurePath
-from typing import Any
+import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..errors import InputError
-from ..evaluation.results import Result, retention
-from ..resources import resource_dir
-from .facts import CardFacts
+from .eval_results import FOLDER as EVAL_RESULTS_FOLDER
+from .eval_results import eval_results_files
+from .facts import CardFacts, read_facts, write_facts
+from .front_matter import write_yaml
+from .metadata import card_metadata, check_metadata, is_hub_id
+from .pictures import (
+    coverage_text,
+    draw_coverage,
+    draw_losses,
+    draw_retention,
+    losses_text,
+    retention_text,
+)
+from .rendering import template
+from .sections import keep_sections
+from .tables import evaluation, kept_quality, main_speed, speed_rows
 
-_LIBRARY = "transformers"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-_MARKS = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-"""What could begin or end markup or a table's cell; an underscore inside a word means nothing."""
+CARD_FILE = "README.md"
+PICTURES_FOLDER = "assets"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a card.
+
+    Attributes:
+        name: File name in `assets`.
+        text: What it shows, for those who do not see it.
+        draw: Writes the PNG file.
+    """
+
+    name: str
+    text: str
+    draw: Callable[[Path], object]
 
 
 def render_card(facts: CardFacts) -> str:
@@ -39,100 +67,116 @@ def render_card(facts: CardFacts) -> str:
                 value=getattr(facts, name),
                 remedy="write it",
             )
-    if facts.teacher is not None and not _HUB_ID.fullmatch(facts.teacher):
+    if facts.teacher is not None and not is_hub_id(facts.teacher):
         facts = replace(facts, teacher=None, teacher_revision=None)  # a folder is no name that others could use
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(resource_dir("model_cards")),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        # Markdown, not HTML: what the template writes out is escaped here, unless it passes the filter `safe`.
-        autoescape=False,
-        finalize=_text,
+    metadata = card_metadata(facts, license_name=facts.license_name, license_link=facts.license_link)
+    body = template("pair.md.j2").render(
+        facts=facts,
+        metadata=write_yaml(metadata).strip(),
+        pictures=dict.fromkeys(("retention", "vocabulary", "losses"))
+        | {picture.name.partition(".")[0]: picture for picture in pictures_of(facts)},
+        folder=PICTURES_FOLDER,
+        tasks=sorted(facts.tasks),
+        export_command=_export_command(facts),
+        fence=_fence,
+        evaluation=evaluation(facts),
+        speeds=speed_rows(facts.size_and_speed),
+        main=main_speed(facts.size_and_speed),
     )
-    environment.filters.update(percent=_percent, number=_number)
-    body = environment.get_template("pair.md.j2").render(
-        facts=facts, rows=_rows(facts), metadata=_metadata(facts), tasks=sorted(facts.tasks)
-    )
-    return body if body.endswith("\n") else body + "\n"
+    # A block that renders to nothing leaves its empty lines.
+    return re.sub(r"\n{3,}", "\n\n", body).rstrip("\n") + "\n"
 
 
-def _metadata(facts: CardFacts) -> str:
-    """Render the YAML block's content with the Hub's own data class."""
-    from huggingface_hub import ModelCardData
-
-    values: dict[str, Any] = {
-        "language": [facts.source[0], facts.target[0]],
-        "license": facts.license,
-        "library_name": _LIBRARY,
-        "pipeline_tag": "fill-mask" if facts.language_modelling_head else "feature-extraction",
-        "tags": [
-            "bistill",
-            "bilingual",
-            *(["distillation"] if facts.taught or facts.tasks else ["vocabulary-trimming"]),
-            f"pair:{facts.source[0]}-{facts.target[0]}",
-        ],
-    }
-    if datasets := [name for name in facts.datasets if _HUB_ID.fullmatch(name)]:
-        values["datasets"] = datasets
-    if facts.teacher is not None:
-        values["base_model"] = facts.teacher
-        values["base_model_relation"] = "finetune"
-    return ModelCardData(**values).to_yaml().strip()
-
-
-def _rows(facts: CardFacts) -> list[dict[str, Any]]:
-    """One row a task, language and model, with retention where there is something to retain."""
-    rows = []
-    teachers = {(r.task, r.language): r for r in facts.results if r.model == "teacher"}
-    for result in facts.results:
-        teacher = teachers.get((result.task, result.language))
-        rows.append(
-            {
-                "result": result,
-                "retention": _retention(result, teacher),
-                "dataset": _dataset(result),
-            }
+def pictures_of(facts: CardFacts) -> tuple[Picture, ...]:
+    """Return the pictures for which there is something to show."""
+    pictures = []
+    kept, fastest = kept_quality(facts), main_speed(facts.size_and_speed)
+    if kept:
+        size = facts.student_size.parameters / facts.teacher_size.parameters
+        speed = None if fastest is None else fastest.ratio.median
+        pictures.append(
+            Picture(
+                "retention.png",
+                retention_text(kept, parameters=size, speed=speed),
+                lambda file: draw_retention(kept, file, parameters=size, speed=speed),
+            )
         )
-    return rows
+    if languages := facts.vocabulary.get("languages"):
+        vocabulary = {**facts.vocabulary, "languages": dict(sorted(languages.items()))}
+        pictures.append(
+            Picture("vocabulary.png", coverage_text(vocabulary), lambda file: draw_coverage(vocabulary, file))
+        )
+    curves = [curve for curve in facts.curves if any(entries for _, entries in curve.stages)]
+    if curves:
+        pictures.append(Picture("losses.png", losses_text(curves), lambda file: draw_losses(curves, file)))
+    return tuple(pictures)
 
 
-def _retention(result: Result, teacher: Result | None) -> str:
-    if teacher is None or result.model == "teacher":
-        return ""
-    kept = retention(result, teacher)
-    return "teacher not above the trivial baseline" if kept is None else _percent(kept)
+def rendered_card(repository: Path) -> str:
+    """Render a repository's card from the facts and scores in it, with the human-written sections of its present card.
+
+    Args:
+        repository: The pair's folder.
+
+    Raises:
+        InputError: facts or scores are missing or damaged, or the present card's sections are.
+    """
+    card = render_card(read_facts(repository))
+    file = repository / CARD_FILE
+    return keep_sections(read_card(file), card, file=file) if file.is_file() else card
 
 
-def _dataset(result: Result) -> str:
-    name = result.dataset if _HUB_ID.fullmatch(result.dataset) else PurePath(result.dataset).name
-    parts = [name, result.dataset_config, result.split]
-    revision = result.revision or "main"
-    if re.fullmatch("(sha256:)?[0-9a-f]{40,64}", revision):
-        revision = revision.removeprefix("sha256:")[:12]
-    subset = f" ({result.subset})" if result.subset else ""
-    return "/".join(part for part in parts if part) + f"@{revision}{subset}"
+def write_card(repository: Path, facts: CardFacts) -> None:
+    """Write what readers see of a pair: `README.md`, its pictures, `card.json`, and entries for the Hub's benchmarks.
+
+    What people wrote between the markers of a card that is there already is kept. Scores, size and speed are not
+    written: they are in their own files, and the facts' have to be those.
+
+    Args:
+        repository: The pair's folder.
+        facts: What the card states.
+
+    Raises:
+        InputError: the card lacks what it must state, or the present card's markers are wrong.
+    """
+    card, file = render_card(facts), repository / CARD_FILE
+    if file.is_file():
+        card = keep_sections(read_card(file), card, file=file)
+    if problems := check_metadata(card, file=facts.name):
+        raise problems[0].error()
+    for folder in (PICTURES_FOLDER, EVAL_RESULTS_FOLDER):
+        shutil.rmtree(repository / folder, ignore_errors=True)
+    for picture in pictures_of(facts):
+        (repository / PICTURES_FOLDER).mkdir(exist_ok=True)
+        picture.draw(repository / PICTURES_FOLDER / picture.name)
+    for name, text in eval_results_files(facts.results).items():
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text(text, encoding="utf-8")
+    write_facts(repository, facts)
+    file.write_text(card, encoding="utf-8", newline="")
 
 
-def _text(value: object) -> object:
-    """Write a value so that it is read as the text that it is: no Markdown, no HTML, no second line or cell."""
-    from markupsafe import Markup
-
-    if isinstance(value, Markup):  # passed the filter `safe`, or became a string of a program by `tojson`
-        return value
-    text = re.sub(r"\s+", " ", str(value))
-    text = _MARKS.sub(r"\\\g<0>", text)
-    for mark, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(mark, entity)
-    return text
+def read_card(file: Path) -> str:
+    """Read a card with its line ends as they are."""
+    with file.open(encoding="utf-8", newline="") as text:
+        return text.read()
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+def rename_pair(repository: Path, name: str) -> None:
+    """Give a pair another name on its card, such as its id on the Hub, which the snippets then load.
+
+    Args:
+        repository: The pair's folder.
+        name: The name.
+    """
+    write_card(repository, replace(read_facts(repository), name=name))
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}"
+def _export_command(facts: CardFacts) -> str:
+    task = ["--task", min(facts.tasks)] if facts.tasks else []
+    return shlex.join(["bistill", "export", facts.name, *task, "--to", "plain-checkpoint"])
+
+
+def _fence(text: str) -> str:
+    """Return a code fence that the text cannot close."""
+    return "```" if "```" not in text else "`" * (len(text) + 1)

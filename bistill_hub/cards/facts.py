@@ -1,12 +1,24 @@
-"""What a card states, as data: nothing here is prose, and no number comes from anywhere but a run's records."""
+"""What a card states, as data: nothing here is prose, and no number comes from anywhere but a run's records.
+
+A published pair carries its facts, so that its card can be rendered anew from the repository alone: scores in
+`tasks/<task>/results.json`, size and speed in `size_and_speed.json`, everything else in `card.json`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from ..evaluation.results import Result
+from ..errors import InputError, first_line
+from ..evaluation.results import RESULTS_FILE, Result, read_results
+from ..evaluation.speed import SIZE_AND_SPEED_FILE, SizeAndSpeed, read_size_and_speed
+from ..versioned import read_versioned
+
+FACTS_FILE = "card.json"
+FACTS_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -30,12 +42,27 @@ class ModelFacts:
         return self.parameters * 4 / 1e6
 
 
+@dataclass(frozen=True, kw_only=True)
+class LossCurve:
+    """The losses of one training.
+
+    Attributes:
+        name: What was trained: `phase 1`, or a task's name.
+        stages: In order, each stage's name and its log: entries with `step` and the losses at it, of which `loss` is
+            the total, `<term>_loss` one of its terms, and `eval_loss` the loss on held-out data. Steps begin anew in
+            each.
+    """
+
+    name: str
+    stages: tuple[tuple[str, Sequence[Mapping[str, float]]], ...]
+
+
 @dataclass(frozen=True)
 class CardFacts:
     """Everything that a pair's card states.
 
     Attributes:
-        name: The pair's name.
+        name: The pair's name, or its id on the Hub.
         source: Source language: code and English name.
         target: Target language: code and English name.
         license: Licence identifier of the Hub.
@@ -48,7 +75,8 @@ class CardFacts:
         tasks: By task: `head`, `labels`, `density` of the delta.
         results: Every score.
         vocabulary: The vocabulary report, JSON values.
-        training: Hyperparameters, final losses and seconds by stage, JSON values.
+        training: `stages`: name, settings, final loss and seconds of each; `machines`: what they ran on;
+            `language_deltas`: by language, the teacher's language fine-tuning; JSON values.
         corpora: By language: name, lines and tokens of the text.
         datasets: Hub ids that were used.
         versions: Version by library.
@@ -58,6 +86,11 @@ class CardFacts:
         limits: The contributor's own words on limits and biases.
         taught: Whether phase 1 trained the student.
         synthetic: Whether the data are made up, which the first line then says.
+        license_name: Name of a licence that the Hub has no identifier for.
+        license_link: Its file in the repository, or its address.
+        contributors: Who made the pair.
+        curves: Losses of each training.
+        size_and_speed: What was measured; None if nothing was.
     """
 
     name: str
@@ -82,4 +115,63 @@ class CardFacts:
     command: str
     limits: str
     taught: bool = True
-    synthetic: bool = field(default=False)
+    synthetic: bool = False
+    license_name: str | None = None
+    license_link: str | None = None
+    contributors: tuple[str, ...] = ()
+    curves: tuple[LossCurve, ...] = ()
+    size_and_speed: SizeAndSpeed | None = None
+
+
+_ELSEWHERE = ("results", "size_and_speed")
+"""Fields that have files of their own."""
+
+
+def write_facts(repository: Path, facts: CardFacts) -> None:
+    """Write `card.json`: equal facts give equal bytes. Scores, size and speed are not in it.
+
+    Args:
+        repository: The pair's folder.
+        facts: What its card states.
+    """
+    fields = {name: value for name, value in asdict(facts).items() if name not in _ELSEWHERE}
+    content = json.dumps({"card_version": FACTS_VERSION, **fields}, indent=1, sort_keys=True, ensure_ascii=False)
+    (repository / FACTS_FILE).write_text(content + "\n", encoding="utf-8")
+
+
+def read_facts(repository: Path) -> CardFacts:
+    """Read what a pair's card is rendered from.
+
+    Args:
+        repository: The pair's folder.
+
+    Raises:
+        InputError: a file of them is missing, damaged or of another version.
+    """
+    file = repository / FACTS_FILE
+    fields = read_versioned(file, "card_version", FACTS_VERSION, remedy="package the run again")
+    del fields["card_version"]
+    try:
+        facts = CardFacts(
+            **{
+                **fields,
+                **{name: tuple(fields[name]) for name in ("source", "target", "layer_map", "datasets", "contributors")},
+                **{name: ModelFacts(**fields[name]) for name in ("teacher_size", "student_size")},
+                "curves": tuple(
+                    LossCurve(name=curve["name"], stages=tuple((name, log) for name, log in curve["stages"]))
+                    for curve in fields["curves"]
+                ),
+                "results": (),
+            }
+        )
+        files = [repository / "tasks" / task / RESULTS_FILE for task in sorted(facts.tasks)]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"a field is missing or one too many ({first_line(error)})", file=file, remedy="package the run again"
+        ) from error
+    speed = repository / SIZE_AND_SPEED_FILE
+    return replace(
+        facts,
+        results=tuple(result for place in files if place.is_file() for result in read_results(place)),
+        size_and_speed=read_size_and_speed(speed) if speed.is_file() else None,
+    )

@@ -90,9 +90,9 @@ def card_metadata(
     """
     from huggingface_hub import ModelCardData
 
-    codes = [facts.source[0], facts.target[0]]
+    codes = (facts.source[0], facts.target[0])
     values: dict[str, Any] = {
-        "language": codes,
+        **language_fields(codes),
         "license": facts.license,
         "license_name": license_name,
         "license_link": license_link,
@@ -110,13 +110,42 @@ def card_metadata(
     if facts.teacher is not None and is_hub_id(facts.teacher):
         values["base_model"] = facts.teacher
         values["base_model_relation"] = "finetune"
-    if any(_SUBTAGGED.fullmatch(code) for code in codes):
-        values["language"] = list(dict.fromkeys(map(_hub_language, codes)))
-        values["language_bcp47"] = codes
     metadata: dict[str, Any] = ModelCardData(**values).to_dict()
     if entries := [_model_index_entry(result, facts) for result in facts.results if result.model == "student"]:
         metadata["model-index"] = [{"name": public_text(facts.name), "results": entries}]
     return metadata
+
+
+def language_fields(codes: tuple[str, str]) -> dict[str, list[str]]:
+    """Write a pair's codes as the Hub wants them: subtags go into a field of their own."""
+    if any(_SUBTAGGED.fullmatch(code) for code in codes):
+        return {"language": list(dict.fromkeys(map(_hub_language, codes))), "language_bcp47": list(codes)}
+    return {"language": list(codes)}
+
+
+def check_identity(
+    name: str, codes: tuple[str, str], license: str, license_name: str | None, license_link: str | None
+) -> None:
+    """Refuse languages and a licence that the Hub would not take, before there is a card that states them.
+
+    Args:
+        name: The pair's name, for the message.
+        codes: Of the source and the target language.
+        license: Identifier of the licence.
+        license_name: Its name, where the Hub has no identifier for it.
+        license_link: Address of its text, where the Hub has no identifier for it.
+
+    Raises:
+        InputError: the first problem that was found.
+    """
+    given = {"license": license, "license_name": license_name, "license_link": license_link}
+    stated = {**language_fields(codes), **{field: value for field, value in given.items() if value is not None}}
+    checker = _Checker(name)
+    checker.check_values(stated, "")
+    checker.check_languages(stated)
+    checker.check_license(stated)
+    if checker.problems:
+        raise checker.problems[0].error()
 
 
 def check_metadata(card: str, *, file: str | Path | None = None) -> list[Problem]:
@@ -247,8 +276,8 @@ class _Checker:
 
     def check(self, metadata: dict[Any, Any]) -> None:
         """Check each field that the Hub reads."""
-        self._check_language(metadata)
-        self._check_license(metadata)
+        self.check_languages(metadata)
+        self.check_license(metadata)
         self._check_choice(metadata.get("library_name"), "library_name", {LIBRARY})
         self._check_choice(metadata.get("pipeline_tag"), "pipeline_tag", _TASK_TYPES)
         self._check_ids(metadata, "base_model")
@@ -295,7 +324,8 @@ class _Checker:
         if not isinstance(value, str) or value not in choices:
             self.add(field, value, "not a value that fits a pair", f"choose among {', '.join(sorted(choices))}")
 
-    def _check_language(self, metadata: dict[Any, Any]) -> None:
+    def check_languages(self, metadata: dict[Any, Any]) -> None:
+        """Check the pair's codes."""
         codes, tags = metadata.get("language"), metadata.get("language_bcp47")
         if not isinstance(codes, list) or not codes:
             self.add("language", codes, "not a list of codes", "list the codes of both languages")
@@ -318,7 +348,8 @@ class _Checker:
         elif codes != list(dict.fromkeys(_hub_language(tag) for tag in tags)):
             self.add("language", codes, f"language_bcp47 is {tags}", "list the same languages without subtags")
 
-    def _check_license(self, metadata: dict[Any, Any]) -> None:
+    def check_license(self, metadata: dict[Any, Any]) -> None:
+        """Check the licence."""
         value = metadata.get("license")
         if not isinstance(value, str) or value not in _identifiers("licenses"):
             self.add("license", value, "no licence identifier of the Hub", "choose one, or `other` with name and link")

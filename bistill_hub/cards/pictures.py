@@ -15,7 +15,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..student.figures import _BACKGROUND, _COLOURS, _INK
+from ..student.figures import BACKGROUND, COLOURS, INK
+from .facts import LossCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _GREY = "#666666"
 _WIDTH = 10.0  # inches
 _NOTHING_TO_KEEP = "teacher not above the trivial baseline"
-_TERMS = {"attention": _COLOURS[0], "hidden": _COLOURS[1], "logits": _COLOURS[2], "task": _COLOURS[3]}
+_TERMS = {"attention": COLOURS[0], "hidden": COLOURS[1], "logits": COLOURS[2], "task": COLOURS[3]}
 _OTHER_TERMS = ("#56B4E9", "#8C6D00", "#999999")
 _HELD_OUT = "#E69F00"
 _TERM_NAMES = {"hidden": "hidden states"}
@@ -43,21 +44,6 @@ class KeptQuality:
     task: str
     language: str
     retention: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossCurve:
-    """The losses of one training.
-
-    Attributes:
-        name: What was trained: `phase 1`, or a task's name.
-        stages: In order, each stage's name and its log: entries with `step` and the losses at it, of which `loss` is
-            the total, `<term>_loss` one of its terms, and `eval_loss` the loss on held-out data. Steps begin anew in
-            each.
-    """
-
-    name: str
-    stages: tuple[tuple[str, Sequence[Mapping[str, float]]], ...]
 
 
 def draw_retention(
@@ -157,18 +143,18 @@ def coverage_figure(vocabulary: Mapping[str, Any]) -> Figure:
         panels = figure.subplots(1, 2 + sized, squeeze=False)[0]
         if sized:
             sizes = {"teacher": [vocabulary["tokens_before"]], "student": [vocabulary["tokens_after"]]}
-            _draw_bars(panels[0], sizes, [_COLOURS[0]], "{:,.0f}")
+            _draw_bars(panels[0], sizes, [COLOURS[0]], "{:,.0f}")
             panels[0].set_title("Tokens", loc="left")
             panels[0].set_xlabel("entries of the tokenizer")
         covered = {
             code: [100 * report["corpus_tokens_kept"], 100 * (1 - report["lines_with_dropped_pieces"])]
             for code, report in languages.items()
         }
-        _draw_bars(panels[-2], covered, _COLOURS[:2], "{:.2f}", ["tokens of the corpus", "whole lines"])
+        _draw_bars(panels[-2], covered, COLOURS[:2], "{:.2f}", ["tokens of the corpus", "whole lines"])
         panels[-2].set_title("Covered by what is kept", loc="left")
         panels[-2].set_xlabel("%")
         pieces = {code: [r["fertility_before"], r["fertility_after"]] for code, r in languages.items()}
-        _draw_bars(panels[-1], pieces, ["#999999", _COLOURS[0]], "{:.3f}", ["teacher", "student"])
+        _draw_bars(panels[-1], pieces, ["#999999", COLOURS[0]], "{:.3f}", ["teacher", "student"])
         panels[-1].set_title("Pieces a word", loc="left")
         panels[-1].set_xlabel("pieces for each word")
         return _finished(figure)
@@ -216,7 +202,7 @@ def coverage_text(vocabulary: Mapping[str, Any]) -> str:
 
 def _draw_ratios(axes: Axes, ratios: Mapping[str, float | None]) -> None:
     """Bars of the student's size and speed, in the teacher's."""
-    axes.barh(range(len(ratios)), [ratio or 0 for ratio in ratios.values()], 0.6, color=_COLOURS[0])
+    axes.barh(range(len(ratios)), [ratio or 0 for ratio in ratios.values()], 0.6, color=COLOURS[0])
     for place, ratio in enumerate(ratios.values()):
         _annotate(axes, "not measured" if ratio is None else f"{ratio:.2f}", ratio or 0, place)
     axes.axvline(1, color=_GREY, linestyle="--", linewidth=1)
@@ -231,7 +217,7 @@ def _draw_kept(axes: Axes, kept: Sequence[KeptQuality]) -> None:
     """A bar for each task and language; a language has one colour."""
     languages = list(dict.fromkeys(each.language for each in kept))
     shares = [100 * (each.retention or 0) for each in kept]
-    colours = [_COLOURS[languages.index(each.language) % len(_COLOURS)] for each in kept]
+    colours = [COLOURS[languages.index(each.language) % len(COLOURS)] for each in kept]
     axes.barh(range(len(kept)), shares, 0.7, color=colours)
     for place, each in enumerate(kept):
         _annotate(axes, _kept_text(each.retention), max(shares[place], 0), place)
@@ -319,7 +305,7 @@ def _annotate(axes: Axes, text: str, x: float, y: float) -> None:
         textcoords="offset points",
         va="center",
         fontsize=9,
-        bbox={"facecolor": _BACKGROUND, "edgecolor": "none", "pad": 0.6},
+        bbox={"facecolor": BACKGROUND, "edgecolor": "none", "pad": 0.6},
     )
 
 
@@ -340,7 +326,7 @@ def _loss_names(logs: Sequence[Sequence[Mapping[str, float]]]) -> list[str]:
 
 def _colours_of(curves: Sequence[LossCurve]) -> dict[str, str]:
     """A colour for each loss, the same in all panels."""
-    colours: dict[str, str] = {"loss": _INK}
+    colours: dict[str, str] = {"loss": INK}
     names = {name for curve in curves for _, entries in curve.stages for name in _loss_names([entries])}
     for term, colour in _TERMS.items():
         colours[f"{term}_loss"] = colour
@@ -370,7 +356,7 @@ def _style() -> Iterator[None]:
     """Use matplotlib's own settings and the package's colours, whatever the user has set."""
     from matplotlib import style
 
-    ink = {name: _INK for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")}
+    ink = {name: INK for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")}
     own = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
     with style.context(["default", {**ink, **own}]):
         yield
@@ -382,14 +368,14 @@ def _figure(height: float) -> Figure:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
-    figure = Figure(figsize=(_WIDTH, height), facecolor=_BACKGROUND, layout=layout)
+    figure = Figure(figsize=(_WIDTH, height), facecolor=BACKGROUND, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
 def _finished(figure: Figure) -> Figure:
     for axes in figure.axes:
-        axes.set_facecolor(_BACKGROUND)
+        axes.set_facecolor(BACKGROUND)
         axes.set_axisbelow(True)
     figure.draw_without_rendering()  # makes the ticks, which would take later settings
     return figure

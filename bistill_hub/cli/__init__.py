@@ -12,6 +12,7 @@ from .inspect import inspect_command, trim_command
 from .package import package_command
 from .plan import plan_command
 from .pretrain import pretrain_command
+from .push import push_command
 from .run import run_command
 
 __all__ = ["main"]
@@ -25,6 +26,7 @@ for _command in (
     eval_command,
     package_command,
     export_command,
+    push_command,
     pretrain_command,
 ):
     main.add_command(_command)

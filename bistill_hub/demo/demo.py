@@ -14,6 +14,7 @@ from ..recipe import (
     Language,
     Recipe,
     SparseSettings,
+    SpeedSettings,
     StudentSettings,
     TaskRecipe,
     TaskTeacher,
@@ -83,6 +84,7 @@ def demo_recipe(data_dir: Path, teacher_dir: Path = TEACHER_DIR, *, seed: int = 
         student=StudentSettings(layer_reduction_factor=2),
         seed=seed,
         synthetic=True,
+        speed=SpeedSettings(seconds=4),
         bilingual=PHASE_1,
         tasks=tuple(
             TaskRecipe(

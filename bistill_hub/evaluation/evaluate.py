@@ -19,6 +19,7 @@ from ..sources import LabelledSource, file_sha256
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from .bootstrap import bootstrap_scores, interval
+from .paired import Paired, paired_intervals
 from .results import Result
 
 if TYPE_CHECKING:
@@ -182,6 +183,33 @@ def evaluate_model(
     return result, predictions
 
 
+def compare_with_teacher(
+    task: Task,
+    test: TestSet,
+    labels: tuple[str, ...],
+    predictions: Mapping[str, list[Any]],
+    *,
+    training: Dataset | None = None,
+) -> dict[str, Paired]:
+    """Compare models with their teacher on the same examples.
+
+    Args:
+        task: The task.
+        test: The test set.
+        labels: The heads' label names.
+        predictions: By model, what `evaluate_model` returned or `read_predictions` read; "teacher" is one of them.
+        training: The training set, for trivial baselines that are fitted on it.
+
+    Returns:
+        By model, the teacher left out.
+    """
+    dataset = task.read(test.source)
+    trivial = task.statistics(dataset, task.trivial(dataset, labels, training))
+    statistics = {name: task.statistics(dataset, found) for name, found in predictions.items()}
+    teacher = statistics.pop("teacher")
+    return {name: paired_intervals(ours, teacher, trivial, task.main_score) for name, ours in statistics.items()}
+
+
 def evaluate_pair(
     pair: str | os.PathLike[str],
     task: str,
@@ -245,15 +273,20 @@ def evaluate_pair(
     if teacher is not None:
         tuned = load_task_model(kind.head, os.fspath(teacher))
         models.append(("teacher", tuned, load_tokenizer(os.fspath(teacher))))
-    results = []
+    results: list[Result] = []
+    predicted: dict[str, dict[str, list[Any]]] = {test.language: {} for test in sets}
     for name, model, reader in models:
         labels = labels_of(model)
         for test in sets:
-            result, _ = evaluate_model(
+            result, predictions = evaluate_model(
                 model.to(device), reader, kind, test, labels, name=name, max_length=max_length, progress=progress
             )
+            predicted[test.language][name] = predictions
             results.append(replace(result, synthetic=synthetic))
-    return results
+    if teacher is None:
+        return results
+    compared = {t.language: compare_with_teacher(kind, t, labels_of(student), predicted[t.language]) for t in sets}
+    return [replace(result, against_teacher=compared[result.language].get(result.model)) for result in results]
 
 
 def _is_synthetic(pair: str | os.PathLike[str], revision: str | None) -> bool:
@@ -274,3 +307,8 @@ def write_predictions(file: Path, predictions: list[Any]) -> None:
     with file.open("w", encoding="utf-8") as lines:
         for prediction in predictions:
             lines.write(json.dumps(prediction, ensure_ascii=False) + "\n")
+
+
+def read_predictions(file: Path) -> list[Any]:
+    """Read what `write_predictions` wrote."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, first_line
+from ..versioned import read_versioned
+from .paired import Paired
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
+RESULTS_FILE = "results.json"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Result:
         seed: Seed of the training run behind the model; None where it is not known.
         subset: What was taken of the split, where it was not the whole.
         synthetic: Whether text and labels were generated, so that the score says nothing about real language.
+        against_teacher: How the model compares with the teacher on the same examples; None for the teacher itself, and
+            where there was none.
     """
 
     task: str
@@ -60,6 +65,7 @@ class Result:
     seed: int | None
     subset: str | None = None
     synthetic: bool = False
+    against_teacher: Paired | None = None
 
 
 def retention(student: Result, teacher: Result) -> float | None:
@@ -94,15 +100,20 @@ def read_results(file: Path) -> list[Result]:
     """Read what `write_results` wrote.
 
     Raises:
-        InputError: the file has another version.
+        InputError: the file is not there, is damaged, or has another version.
     """
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if content.get("results_version") != RESULTS_VERSION:
+    content = read_versioned(file, "results_version", RESULTS_VERSION, remedy="evaluate again")
+    try:
+        return [_result_from(values) for values in content["results"]]
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"this code reads version {RESULTS_VERSION}",
+            f"a result lacks a field or has one too many ({first_line(error)})",
             file=file,
-            field="results_version",
-            value=content.get("results_version"),
-            remedy="install the version of bistill-hub that wrote it, or evaluate again",
-        )
-    return [Result(**result) for result in content["results"]]
+            field="results",
+            remedy="evaluate again",
+        ) from error
+
+
+def _result_from(values: Mapping[str, Any]) -> Result:
+    paired = values["against_teacher"]
+    return Result(**{**values, "against_teacher": None if paired is None else Paired(**paired)})

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, first_line
+from ..versioned import read_versioned
 from .size import Size, check_lengths, evaluating, random_inputs
 
 if TYPE_CHECKING:
@@ -241,22 +242,19 @@ def read_size_and_speed(file: Path) -> SizeAndSpeed:
     """Read what `write_size_and_speed` wrote.
 
     Raises:
-        InputError: the file has another version.
+        InputError: the file is not there, is damaged, or has another version.
     """
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if content.get("size_and_speed_version") != SIZE_AND_SPEED_VERSION:
-        raise InputError(
-            f"this code reads version {SIZE_AND_SPEED_VERSION}",
-            file=file,
-            field="size_and_speed_version",
-            value=content.get("size_and_speed_version"),
-            remedy="install the version of bistill-hub that wrote it, or measure again",
+    content = read_versioned(file, "size_and_speed_version", SIZE_AND_SPEED_VERSION, remedy="measure again")
+    try:
+        return SizeAndSpeed(
+            teacher=Size(**content["teacher"]),
+            student=Size(**content["student"]),
+            speeds=tuple(_speed_from(values) for values in content["speeds"]),
         )
-    return SizeAndSpeed(
-        teacher=Size(**content["teacher"]),
-        student=Size(**content["student"]),
-        speeds=tuple(_speed_from(values) for values in content["speeds"]),
-    )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"a field is missing or one too many ({first_line(error)})", file=file, remedy="measure again"
+        ) from error
 
 
 def _speed_from(values: Mapping[str, Any]) -> Speed:

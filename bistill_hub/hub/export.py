@@ -1,4 +1,4 @@
-"""A pair, or one of its tasks, as a plain checkpoint: the backbone's own files, with no trace of this package."""
+"""A pair, or one of its tasks, as a plain checkpoint: the backbone's own files, and a card that names the pair."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from ..cards.card import CARD_FILE
+from ..cards.exported import ExportedFacts, render_exported_card
 from ..errors import BistillError, InputError, first_line
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
+from .exported_facts import check_publishable, exported_facts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from .remote import Published
 
 _WORK_FOLDER = ".unfinished"
 _DELTA_FILE = "tasks/{}/delta.safetensors"
@@ -60,8 +67,9 @@ def export_model(
     *,
     task: str | None = None,
     revision: str | None = None,
+    name: str | None = None,
 ) -> Path:
-    """Write a plain checkpoint of the backbone's own architecture, with its tokenizer.
+    """Write a plain checkpoint of the backbone's own architecture, with its tokenizer and a card that names the pair.
 
     It needs neither this package nor remote code to be loaded. Before it appears it is loaded back and has to compute,
     bit for bit, what the pair computes.
@@ -72,12 +80,15 @@ def export_model(
         task: The task whose head and delta to include; None for the encoder with its pooler, and with the
             masked-language-modelling head where the pair has one.
         revision: Branch, tag or commit of the pair on the Hub.
+        name: The Hub id that the checkpoint will have, which the card's snippets load, and for which the card has to
+            be in order; by default the name of the folder.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: the folder holds something or cannot be written, or the pair or the task cannot be had.
+        InputError: the folder holds something or cannot be written, or the pair or the task cannot be had, or its card
+            lacks what a published one must state.
         BistillError: what was written does not compute what the pair does.
     """
     from transformers.utils.hub import resolve_revision
@@ -92,7 +103,12 @@ def export_model(
         with _writing(target):
             work.mkdir(parents=True)
         try:
-            models = _models(pair, config, task, revision)
+            head = _head_of(pair, config, task, revision)
+            stated = name or target.resolve().name
+            facts = exported_facts(pair, config, name=stated, task=task, head=head, revision=revision)
+            if name is not None:
+                check_publishable(render_exported_card(facts), facts)
+            models = _models(pair, head, task, revision)
             tokenizer = _load_tokenizer(pair, revision)
             base = None if task is not None else _base_file(pair, revision)
         except InputError:
@@ -101,6 +117,7 @@ def export_model(
             raise _not_loaded(pair, error) from error
         with _writing(target):
             _write(work, models, tokenizer, base)
+            _write_card(work, facts, next(iter(models.values())))
             _check_copy(work, models, tokenizer)
             # Last the file that makes a folder a model.
             for file in sorted(work.iterdir(), key=lambda file: file.name == "config.json"):
@@ -110,6 +127,91 @@ def export_model(
         shutil.rmtree(work if existed else target, ignore_errors=True)
         raise
     return target
+
+
+def push_export(
+    pair: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    output_dir: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    revision: str | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+    endpoint: str | None = None,
+) -> Published:
+    """Export a plain checkpoint and put it on the Hub, in one commit.
+
+    After a failure nothing of the export is left in `output_dir`, so that the same call can be given again. An
+    unchanged checkpoint makes no commit.
+
+    Args:
+        pair: Hub id or folder of a published or packaged pair.
+        repo_id: Where to, as ORG/NAME; made if it is not there.
+        output_dir: A new or empty folder to export to; by default one that is removed afterwards.
+        task: The task whose head and delta to include; None for the encoder.
+        revision: Branch, tag or commit of the pair on the Hub.
+        private: Whether only its owners see the repository, if it is made.
+        create_pr: Whether to open a pull request in any case.
+        endpoint: Address of the server to push to; None for the one of HF_ENDPOINT, or the Hub itself.
+
+    Raises:
+        InputError: what `export_model` and `publish` refuse, or a pair is at that place.
+        BistillError: the Hub did not answer as it should.
+    """
+    from .remote import check_destination, publish
+
+    check_destination(repo_id, endpoint=endpoint)
+    _check_no_pair(repo_id, endpoint)
+    with TemporaryDirectory() as place:
+        target = Path(place) / repo_id.rpartition("/")[2] if output_dir is None else Path(output_dir)
+        existed = target.exists()
+        export_model(pair, target, task=task, revision=revision, name=repo_id)
+        try:
+            return publish(
+                repo_id,
+                target,
+                sorted(file.name for file in target.iterdir()),
+                message=f"Export {task or 'the encoder'} of {_public_name(pair)}",
+                description="A plain checkpoint that computes what the pair does; its card says where it is from.",
+                private=private,
+                create_pr=create_pr,
+                endpoint=endpoint,
+            )
+        except BaseException:
+            for file in target.iterdir():
+                file.unlink()
+            if not existed:
+                target.rmdir()
+            raise
+
+
+def _check_no_pair(repo_id: str, endpoint: str | None) -> None:
+    """Refuse to put a checkpoint over a pair."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    from .refusals import explained
+
+    with explained(repo_id):
+        try:
+            info = HfApi(endpoint=endpoint).model_info(repo_id)
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            return
+    if (info.config or {}).get("model_type") == BistillConfig.model_type:
+        raise InputError(
+            "a pair is there, which the checkpoint would overwrite",
+            field="repo_id",
+            value=repo_id,
+            remedy="name another repository, such as one with the task's name at its end",
+        )
+
+
+def _public_name(pair: str | os.PathLike[str]) -> str:
+    """A pair's Hub id, or the name of its folder without where it is."""
+    return Path(pair).resolve().name if os.path.isdir(pair) else os.fspath(pair)
 
 
 def _check_target(target: Path) -> None:
@@ -137,23 +239,25 @@ def _writing(target: Path) -> Iterator[None]:
 
 
 def _models(
-    pair: str | os.PathLike[str], config: BistillConfig, task: str | None, revision: str | None
+    pair: str | os.PathLike[str], head: str | None, task: str | None, revision: str | None
 ) -> dict[str, PreTrainedModel]:
     """The models that the checkpoint has to equal, by Auto class; the first is the one that is written."""
     from transformers.models.auto import modeling_auto
 
     options: dict[str, Any] = {"revision": revision}
     if task is not None:
-        name = HEADS[_head_of(pair, config, task, revision)]
+        name = HEADS[str(head)]
         return {name: getattr(modeling_auto, name).from_pretrained(pair, task=task, **options)}
-    names = ["AutoModelForMaskedLM"] if config.language_modelling_head else []
+    names = [HEADS[head]] if head else []
     return {name: getattr(modeling_auto, name).from_pretrained(pair, **options) for name in [*names, "AutoModel"]}
 
 
-def _head_of(pair: str | os.PathLike[str], config: BistillConfig, task: str, revision: str | None) -> str:
-    """The head of a task, which may have been added to the pair after it was packaged."""
+def _head_of(pair: str | os.PathLike[str], config: BistillConfig, task: str | None, revision: str | None) -> str | None:
+    """The head of a task, which may have been added to the pair after it was packaged; without one, the encoder's."""
     from transformers.utils import cached_file
 
+    if task is None:
+        return "masked-lm" if config.language_modelling_head else None
     if task in (config.tasks or {}):
         return str(config.tasks[task]["head"])  # type: ignore[index]
     try:
@@ -204,6 +308,12 @@ def _write(
     for name in _HOW_IT_WAS_LOADED:
         tokenizer.init_kwargs.pop(name, None)
     tokenizer.save_pretrained(folder)
+
+
+def _write_card(folder: Path, facts: ExportedFacts, model: PreTrainedModel) -> None:
+    labels = tuple((model.config.id2label or {}).values())
+    card = render_exported_card(replace(facts, architecture=type(model).__name__, labels=labels))
+    (folder / CARD_FILE).write_text(card, encoding="utf-8", newline="")
 
 
 def _check_copy(folder: Path, models: dict[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase) -> None:

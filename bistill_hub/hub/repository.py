@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cards.card import write_card
+from ..cards.facts import CardFacts
 from ..errors import InputError
+from ..evaluation.results import RESULTS_FILE, read_results
+from ..evaluation.speed import SIZE_AND_SPEED_FILE
 from ..model.auto import AUTO_MAP, TRAVELLING_FILES
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 DELTA_FILE = "delta.safetensors"
-RESULTS_FILE = "results.json"
 
 _ALLOWED = (
     r"config\.json",
@@ -36,6 +39,9 @@ _ALLOWED = (
     r"tokenizer_config\.json",
     r"recipe\.json",
     r"README\.md",
+    r"card\.json",
+    r"size_and_speed\.json",
+    r"\.eval_results/[A-Za-z0-9._-]+\.yaml",
     r"tasks/[a-z0-9_-]+/(delta\.safetensors|results\.json)",
     r"assets/[a-z0-9_-]+\.png",
     *(re.escape(name) for name in TRAVELLING_FILES),
@@ -136,27 +142,27 @@ def package_pair(
     folder: str | Path,
     output_dir: str | Path,
     *,
-    card: str,
+    facts: CardFacts,
     recipe: Mapping[str, Any],
     results: Mapping[str, Path],
-    pictures: Sequence[Path] = (),
+    size_and_speed: Path | None = None,
 ) -> Path:
     """Make a repository out of a model folder: add card, recipe and results, and check that it is whole.
 
     Args:
         folder: What `write_model` wrote.
         output_dir: Where the repository goes; replaced if it is there.
-        card: The card, Markdown.
+        facts: What the card states. Its human-written sections are those of a card that is there already.
         recipe: The resolved recipe, JSON values.
         results: `results.json` by task.
-        pictures: The card's PNG files.
+        size_and_speed: `size_and_speed.json`, if it was measured.
 
     Returns:
         The repository's folder.
 
     Raises:
         InputError: something is in the folder that may not be published, results are of a task that the pair lacks, or
-            were measured on other weights.
+            were measured on other weights, or the card lacks what it must state.
     """
     source, target = Path(folder), Path(output_dir)
     config = BistillConfig.from_pretrained(source)
@@ -176,11 +182,9 @@ def package_pair(
     (unfinished / "recipe.json").write_text(
         json.dumps(recipe, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    (unfinished / "README.md").write_text(card, encoding="utf-8")
-    if pictures:
-        (unfinished / "assets").mkdir()
-        for picture in pictures:
-            shutil.copyfile(picture, unfinished / "assets" / picture.name)
+    if size_and_speed is not None:
+        shutil.copyfile(size_and_speed, unfinished / SIZE_AND_SPEED_FILE)
+    write_card(unfinished, facts)
     check_files(unfinished)
     check_results(unfinished)
     if target.exists():
@@ -194,6 +198,11 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(file.relative_to(folder) for file in folder.rglob("*") if not file.is_dir())
 
 
+def is_allowed(path: str) -> bool:
+    """Whether a file of this path, relative to the repository, is among what a pair is made of."""
+    return any(re.fullmatch(pattern, path) for pattern in _ALLOWED)
+
+
 def check_files(folder: Path) -> None:
     """Refuse a repository that holds anything but what a pair is made of.
 
@@ -201,7 +210,7 @@ def check_files(folder: Path) -> None:
         InputError: there is a file that is not on the list of what may be published.
     """
     for file in files_of(folder):
-        if not any(re.fullmatch(pattern, file.as_posix()) for pattern in _ALLOWED):
+        if not is_allowed(file.as_posix()):
             raise InputError(
                 "this may not be published",
                 file=folder / file,
@@ -216,8 +225,6 @@ def check_results(folder: Path) -> None:
         InputError: a student's score was measured on other weights.
     """
     from transformers.models.auto import modeling_auto
-
-    from ..evaluation.results import read_results
 
     for file in sorted(folder.glob(f"tasks/*/{RESULTS_FILE}")):
         task = get_task(file.parent.name)

@@ -17,6 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..evaluation.speed import hardware
 from ..sources import file_sha256
 from ..version import __version__
 
@@ -40,6 +43,7 @@ class StageRecord:
         outputs: SHA-256 by file name.
         facts: What the stage says of itself: losses, sizes, settings.
         seconds: Wall time of the run that finished it.
+        machine: What that run was done on.
         skipped: Whether it was finished before.
     """
 
@@ -50,6 +54,7 @@ class StageRecord:
     outputs: Mapping[str, str]
     facts: Mapping[str, Any]
     seconds: float
+    machine: str
     skipped: bool
 
 
@@ -84,6 +89,7 @@ def finished(name: str, folder: Path, inputs: Mapping[str, Any] | None = None) -
         outputs=record["outputs"],
         facts=record["facts"],
         seconds=record["seconds"],
+        machine=record["machine"],
         skipped=True,
     )
 
@@ -126,6 +132,7 @@ def complete(
     # Sorted as in the manifest, from which a later run reads them: what is made of them must not tell the two apart.
     facts = json.loads(json.dumps(work(folder), sort_keys=True))
     seconds = round(time.monotonic() - begin, 1)
+    machine = _machine()
     outputs = {file.relative_to(folder).as_posix(): file_sha256(file) for file in sorted(_outputs(folder))}
     write_json(
         folder / MANIFEST_FILE,
@@ -136,6 +143,7 @@ def complete(
             "outputs": outputs,
             "facts": facts,
             "seconds": seconds,
+            "machine": machine,
         },
     )
     _tidy(folder)
@@ -147,6 +155,7 @@ def complete(
         outputs=outputs,
         facts=facts,
         seconds=seconds,
+        machine=machine,
         skipped=False,
     )
 
@@ -168,6 +177,11 @@ def _outputs(folder: Path) -> list[Path]:
         and file.suffix != ".unfinished"
         and file.relative_to(folder).parts[0] != WORK_FOLDER
     ]
+
+
+def _machine() -> str:
+    found = hardware("cuda" if torch.cuda.is_available() else "cpu")
+    return f"{found.cpu}, {found.logical_cores} logical cores" + (f", {found.gpu}" if found.gpu else "")
 
 
 def _tidy(folder: Path) -> None:

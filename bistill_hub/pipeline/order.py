@@ -11,11 +11,12 @@ from ..errors import InputError
 from ..recipe import Recipe
 from ..sources import file_sha256
 from .manifest import StageRecord
+from .packaging import package_run
 from .preflight import TaskData
-from .scoring import TaskFolders, evaluate_task, package_run
+from .scoring import TaskFolders, evaluate_task, measure_run
 from .stages import cut_student, distil_bilingually, distil_task, tune_teacher
 
-STUDENT, PHASE_1, PACKAGE = "student", "phase 1", "package"
+STUDENT, PHASE_1, SPEED, PACKAGE = "student", "phase 1", "speed", "package"
 
 _TASK_STAGES = ("teacher", "phase 2", "phase 2 without phase 1", "random teacher", "evaluation")
 _BASELINE_STAGES = {"phase 2 without phase 1": "no_phase_1", "random teacher": "random_teacher"}
@@ -84,6 +85,14 @@ def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progres
     ]
     for task in data:
         stages += _stages_of_task(recipe, task, base, progress=progress)
+    stages.append(
+        Stage(
+            SPEED,
+            (PHASE_1,),
+            {**base, "settings": recipe.speed.model_dump()},
+            lambda place, done: measure_run(recipe, place, done[PHASE_1].folder, **show),
+        )
+    )
     package_needs = tuple(stage.name for stage in stages)
     stages.append(
         Stage(

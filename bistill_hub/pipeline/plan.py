@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
 from .manifest import MANIFEST_FILE, STARTED_FILE, WORK_FOLDER, StageRecord, finished, started
-from .order import PACKAGE, PHASE_1, STUDENT, Stage, stages_of
+from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage, stages_of
 from .preflight import TaskData
 from .survey import SAMPLED_EXAMPLES, Facts, SourcePlan, TeacherPlan, look, scores_of
 from .trial import Trial, on_the_hub
@@ -267,6 +267,8 @@ def _stage_megabytes(stage: Stage, facts: Facts) -> tuple[float, float]:
         return student, 0.0
     if stage.name == PACKAGE:
         return student, student
+    if stage.name == SPEED:
+        return 0.0, 0.0
     if stage.name == PHASE_1:
         checkpoints = _CHECKPOINTS * (1 + _MOMENTS) * student
         return student, checkpoints if facts.recipe.bilingual.steps else 0.0

@@ -9,6 +9,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedConfig
 
+from ..cards.metadata import check_identity
 from ..errors import InputError
 from ..recipe import Recipe, TaskRecipe
 from ..student.backbones import backbone_for
@@ -48,11 +49,14 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
         The tasks' data.
 
     Raises:
-        InputError: the output cannot be written; the teacher cannot be loaded, is of an unsupported architecture, or
-            does not have the layers that are asked for; a corpus is missing or empty; labelled data are missing,
-            malformed or hold labels that training lacks; there is no such task.
+        InputError: the output cannot be written; the Hub knows no such language or licence; the teacher cannot be
+            loaded, is of an unsupported architecture, or does not have the layers that are asked for; a corpus is
+            missing or empty; labelled data are missing, malformed or hold labels that training lacks; there is no such
+            task.
     """
     check_writable(output_dir)
+    codes = (recipe.source.code, recipe.target.code)
+    check_identity(recipe.name, codes, recipe.license, recipe.license_name, recipe.license_link)
     texts = {"source.text": recipe.source.text, "target.text": recipe.target.text}
     for field, text in texts.items():
         text.check(field)

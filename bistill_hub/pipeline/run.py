@@ -17,12 +17,12 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from ..errors import BistillError, InputError, first_line
-from ..evaluation.results import Result, read_results
-from ..hub.repository import RESULTS_FILE
+from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..recipe import Recipe
 from .manifest import MANIFEST_FILE, StageRecord, complete, finished, write_json
 from .order import (
     PHASE_1,
+    SPEED,
     STUDENT,
     Stage,
     by_name,
@@ -33,8 +33,8 @@ from .order import (
     up_to,
     with_dependents,
 )
+from .packaging import REPOSITORY_FOLDER, package_run
 from .preflight import TaskData, check_writable, preflight
-from .scoring import REPOSITORY_FOLDER, package_run
 
 LOCK_FILE = ".running"
 RECIPE_FILE = "recipe.json"
@@ -210,6 +210,7 @@ def package_finished(run_dir: str | Path, output_dir: str | Path) -> Path:
     names = [STUDENT, PHASE_1]
     for task in recipe.tasks:
         names += stage_names_of_task(task.name, recipe.baselines)
+    names.append(SPEED)
     found = [finished(name, folder / name.replace(" ", "-")) for name in names]
     records = consistent([record for record in found if record is not None])
     missing = {STUDENT, PHASE_1} - set(by_name(records))

@@ -1,37 +1,36 @@
-"""The last two stages: score every model of the run by the same code, and package the pair with its scores."""
+"""Scores every model of a run by the same code, and measures size and speed of teacher and student."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.models.auto import modeling_auto
 
-from ..cards.card import render_card
-from ..cards.facts import CardFacts, ModelFacts
-from ..evaluation.evaluate import TestSet, evaluate_model, labels_of, write_predictions
-from ..evaluation.results import Result, read_results, write_results
-from ..hub.repository import RESULTS_FILE, PairModel, package_pair, write_model
+from ..evaluation.evaluate import (
+    TestSet,
+    compare_with_teacher,
+    evaluate_model,
+    labels_of,
+    read_predictions,
+    write_predictions,
+)
+from ..evaluation.results import RESULTS_FILE, Result, read_results, write_results
+from ..evaluation.size import measure_size
+from ..evaluation.speed import SIZE_AND_SPEED_FILE, SizeAndSpeed, measure_speed, write_size_and_speed
 from ..model.configuration_bistill import HEADS
-from ..model.modeling_bistill import BASE_FILE
-from ..model.sparse_delta import SparseDelta
 from ..recipe import Recipe
-from ..sources import LabelledSource, file_sha256
+from ..student.backbones import backbone_for
 from ..student.build import trim_vocabulary
-from ..teacher import load_task_model, load_tokenizer
-from .manifest import WORK_FOLDER, StageRecord, versions
+from ..teacher import load_encoder, load_task_model, load_tokenizer, weights_folder
+from .manifest import WORK_FOLDER, versions
+from .packaging import lay_out
 from .preflight import TaskData
-from .stages import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE
-
-REPOSITORY_FOLDER = "repository"
-"""In the package's folder: the pair as it is published."""
+from .stages import TOKEN_MAP_FILE
 
 
 @dataclass(frozen=True)
@@ -78,15 +77,19 @@ def evaluate_task(
         ("source", recipe.source, task.recipe.test_source),
         ("target", recipe.target, task.recipe.test_target),
     ):
+        test = TestSet(language.code, role, source)
+        predictions = {}
+        scored = []
         for model_name in ("teacher", "student", *recipe.baselines):
-            scored = work / f"{model_name}.{language.code}.json"
-            if not scored.is_file():
+            file = work / f"{model_name}.{language.code}.json"
+            predicted = folder / f"{model_name}.{language.code}.jsonl"
+            if not file.is_file():
                 model, tokenizer = _load(recipe, model_name, task, folders, work)
-                result, predictions = evaluate_model(
+                result, found = evaluate_model(
                     model.to(device),
                     tokenizer,
                     task.task,
-                    TestSet(language.code, role, source),
+                    test,
                     task.labels and labels_of(model),
                     name=model_name,
                     training=task.train,
@@ -94,135 +97,14 @@ def evaluate_task(
                     seed=recipe.seed,
                     progress=progress,
                 )
-                write_predictions(folder / f"{model_name}.{language.code}.jsonl", predictions)
-                write_results(scored, [replace(result, synthetic=recipe.synthetic)], {})
-            results += read_results(scored)
+                write_predictions(predicted, found)
+                write_results(file, [replace(result, synthetic=recipe.synthetic)], {})
+            scored += read_results(file)
+            predictions[model_name] = read_predictions(predicted)
+        compared = compare_with_teacher(task.task, test, task.labels, predictions, training=task.train)
+        results += [replace(result, against_teacher=compared.get(result.model)) for result in scored]
     write_results(folder / RESULTS_FILE, results, versions())
     return {}
-
-
-def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], command: str) -> dict[str, Any]:
-    """Package the pair as it was scored, with card, recipe and results.
-
-    Tasks whose phase 2 is not among the stages are left out, and so are the scores of those not evaluated.
-
-    Args:
-        recipe: The recipe.
-        folder: The stage's folder; the repository is `repository` in it.
-        stages: Records of all earlier stages, in order.
-        command: The command that reproduces the run, for the card.
-    """
-    done = {stage.name: stage for stage in stages}
-    student, taught = done["student"], done["phase 1"]
-    deltas = {task.name: done[f"{task.name} phase 2"] for task in recipe.tasks if f"{task.name} phase 2" in done}
-    files = {name: done[f"{name} evaluation"].folder / RESULTS_FILE for name in deltas if f"{name} evaluation" in done}
-    pair = folder / WORK_FOLDER / "pair"
-    _lay_out(recipe, pair, taught.folder, {name: record.folder for name, record in deltas.items()})
-    config = AutoConfig.from_pretrained(pair)
-    results = tuple(result for file in files.values() for result in read_results(file))
-    facts = CardFacts(
-        name=recipe.name,
-        source=(recipe.source.code, recipe.source.name),
-        target=(recipe.target.code, recipe.target.name),
-        license=recipe.license,
-        teacher=config.teacher,
-        teacher_revision=config.teacher_revision,
-        teacher_size=ModelFacts(**student.facts["teacher"]),
-        student_size=ModelFacts(**student.facts["student"]),
-        layer_map=tuple(config.layer_map),
-        language_modelling_head=config.language_modelling_head,
-        tasks={name: {**task, "density": deltas[name].facts["density"]} for name, task in config.tasks.items()},
-        results=results,
-        vocabulary=student.facts["vocabulary"],
-        training={
-            "stages": [_training_row(stage) for stage in stages if stage is not taught or recipe.bilingual.steps]
-        },
-        corpora=student.facts["corpora"],
-        datasets=_hub_datasets(recipe),
-        versions=versions(),
-        recipe_sha256=recipe.sha256,
-        seed=recipe.seed,
-        command=command,
-        limits=recipe.limits,
-        taught=recipe.bilingual.steps > 0,
-        synthetic=recipe.synthetic,
-    )
-    package_pair(
-        pair,
-        folder / REPOSITORY_FOLDER,
-        card=render_card(facts),
-        recipe={**portable(recipe), "sha256": recipe.sha256, "versions": versions()},
-        results=files,
-    )
-    return {}
-
-
-def portable(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as it is published: local files by name and hash, never by where they lie on this machine."""
-    fields: dict[str, Any] = recipe.model_dump(mode="json")
-    fields["teacher"]["model"] = public_name(recipe.teacher.model) or Path(recipe.teacher.model).name
-    for field, language in (("source", recipe.source), ("target", recipe.target)):
-        fields[field]["text"] |= _portable_source(language.text)
-    for task, written in zip(recipe.tasks, fields["tasks"], strict=True):
-        for name, source in task.sources.items():
-            written[name] |= _portable_source(source)
-        for name in ("model", "delta"):
-            if written["teacher"][name] is not None:
-                written["teacher"][name] = public_name(written["teacher"][name]) or Path(written["teacher"][name]).name
-    fields["teacher"]["language_deltas"] = {
-        code: public_name(name) or Path(name).name for code, name in recipe.teacher.language_deltas.items()
-    }
-    return fields
-
-
-def public_name(model: str) -> str | None:
-    """A model's Hub id, or None if it is a folder or file here."""
-    place = Path(model).expanduser()
-    looks_local = place.exists() or place.is_absolute() or model.startswith((".", "~"))
-    return None if looks_local else model
-
-
-def _portable_source(source: Any) -> dict[str, Any]:
-    if source.path is None:
-        return {}
-    return {"path": source.name, "sha256": file_sha256(source.file)}
-
-
-def _lay_out(recipe: Recipe, folder: Path, student: Path, deltas: Mapping[str, Path]) -> None:
-    """Write a pair's model, whole or not at all; one that an interrupted run has written is taken as it is."""
-    if folder.exists():
-        return
-    facts = json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))
-    teacher = public_name(recipe.teacher.model)
-    vocabulary = facts["vocabulary"]
-    loaded = {name: SparseDelta.load(place / DELTA_FILE) for name, place in deltas.items()}
-    # Of several tasks with one head, the recipe's first is what loading without a task's name gives.
-    by_head: dict[str, list[str]] = {}
-    for name, delta in loaded.items():
-        by_head.setdefault(delta.metadata["head"], []).append(name)
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    write_model(
-        unfinished,
-        PairModel(
-            config=AutoConfig.from_pretrained(student),
-            source_language=recipe.source.code,
-            target_language=recipe.target.code,
-            layer_map=tuple(facts["layer_map"]),
-            vocabulary={
-                "teacher_size": vocabulary["tokens_before"],
-                "size": vocabulary["tokens_after"],
-                "min_token_probability": recipe.student.min_token_probability,
-            },
-            teacher=teacher,
-            teacher_revision=recipe.teacher.revision if teacher else None,
-        ),
-        load_file(student / BASE_FILE),
-        load_tokenizer(str(student)),
-        loaded,
-        default_tasks={head: names[0] for head, names in by_head.items() if len(names) > 1},
-    )
-    unfinished.rename(folder)
 
 
 def _load(recipe: Recipe, name: str, task: TaskData, folders: TaskFolders, work: Path) -> tuple[Any, Any]:
@@ -237,29 +119,33 @@ def _load(recipe: Recipe, name: str, task: TaskData, folders: TaskFolders, work:
         return trimmed, load_tokenizer(str(folders.student))
     pair = work / name
     if name == "student":
-        _lay_out(recipe, pair, folders.student, {task.task.name: folders.delta})
+        lay_out(recipe, pair, folders.student, {task.task.name: folders.delta})
     elif folders.no_phase_1 is not None:
-        _lay_out(recipe, pair, folders.uncut, {task.task.name: folders.no_phase_1})
+        lay_out(recipe, pair, folders.uncut, {task.task.name: folders.no_phase_1})
     auto = getattr(modeling_auto, HEADS[head])
     return auto.from_pretrained(pair, task=task.task.name), AutoTokenizer.from_pretrained(pair)
 
 
-def _training_row(stage: StageRecord) -> dict[str, Any]:
-    settings = dict(stage.facts.get("settings") or {})
-    for field in ("model", "delta"):  # what lies on this machine is nobody else's
-        if settings.get(field) is not None:
-            settings[field] = public_name(settings[field]) or Path(settings[field]).name
-    loss = stage.facts.get("loss")
-    return {
-        "name": stage.name,
-        "settings": ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None),
-        "loss": "" if loss is None else f"{loss:.4g}",
-        "seconds": stage.seconds,
-    }
+def measure_run(recipe: Recipe, folder: Path, student: Path, *, progress: bool) -> dict[str, Any]:
+    """Measure size and speed of the teacher and the student side by side. Leaves `size_and_speed.json`.
 
-
-def _hub_datasets(recipe: Recipe) -> tuple[str, ...]:
-    sources: list[LabelledSource | Any] = [recipe.source.text, recipe.target.text]
-    for task in recipe.tasks:
-        sources += task.sources.values()
-    return tuple(sorted({source.dataset for source in sources if source.dataset}))
+    Args:
+        recipe: The recipe.
+        folder: The stage's folder.
+        student: Folder of the phase-1 student.
+        progress: Show a progress bar.
+    """
+    settings, name = recipe.speed, recipe.teacher.model
+    models = load_encoder(name, recipe.teacher.revision), load_encoder(str(student))
+    longest = min(backbone_for(model.config).longest_input(model.config) for model in models)
+    length = min(settings.length, longest)
+    teacher_folder = weights_folder(name, recipe.teacher.revision)
+    found = SizeAndSpeed(
+        teacher=measure_size(models[0], folder=teacher_folder, length=length),
+        student=measure_size(models[1], folder=student, length=length),
+        speeds=measure_speed(
+            *models, lengths=[length], batch_size=settings.batch_size, seconds=settings.seconds, progress=progress
+        ),
+    )
+    write_size_and_speed(folder / SIZE_AND_SPEED_FILE, found)
+    return {"settings": settings.model_dump()}

@@ -23,6 +23,7 @@ from ..distillation.bilingual import BilingualDistillationArguments, BilingualDi
 from ..distillation.checkpoints import CheckpointEvery
 from ..distillation.fine_tuning import TaskFineTuningTrainer
 from ..distillation.language_teacher import LanguageTeacher
+from ..distillation.recording import LogRecorder, read_log
 from ..distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
 from ..model.modeling_bistill import BASE_FILE
 from ..recipe import Precision, Recipe
@@ -157,12 +158,12 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             teacher=teacher,
             train_dataset=train,
             eval_dataset=held_out,
-            callbacks=[CheckpointEvery(recipe.checkpoint_every)],
+            callbacks=[CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=True)
         state |= prefixed(encoder)
-        curve = _curve(trainer.state.log_history)
+        curve = read_log(work)
     config = AutoConfig.from_pretrained(student)
     write_student(folder, state, config, tokenizer)
     for name in (STUDENT_FILE, TOKEN_MAP_FILE):
@@ -220,7 +221,7 @@ def tune_teacher(
     trainer.train(resume_from_checkpoint=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    curve = _curve(trainer.state.log_history)
+    curve = read_log(work)
     metric = f"eval_{task.main_metric}"
     return {
         "curve": curve,
@@ -278,9 +279,10 @@ def distil_task(
         raise RuntimeError("phase 2 ended without a delta")
     delta.metadata |= {"task": task.name, "labels": list(data.labels)}
     delta.save(folder / DELTA_FILE)
-    curve = _curve(trainer.state.log_history)
+    curve = read_log(work / "sparse")
     return {
         "curve": curve,
+        "dense_curve": read_log(work / "dense"),
         "settings": settings.model_dump(),
         "density": delta.density,
         "entries": delta.entries,
@@ -362,7 +364,7 @@ def _watched(recipe: Recipe, data: TaskData, tokenizer: PreTrainedTokenizerFast)
     return {
         "eval_dataset": features,
         "compute_metrics": compute_metrics,
-        "callbacks": [CheckpointEvery(recipe.checkpoint_every)],
+        "callbacks": [CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
     }
 
 
@@ -370,22 +372,6 @@ def _label_fields(labels: tuple[str, ...]) -> dict[str, Any]:
     if not labels:
         return {}
     return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
-
-
-_CURVE_FIELDS = ("step", "epoch", "loss", "attention_loss", "hidden_loss", "logits_loss", "task_loss")
-
-
-def _curve(history: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """The Trainer's log without what depends on the clock."""
-    return [
-        {
-            name: value
-            for name, value in entry.items()
-            if name in _CURVE_FIELDS or (name.startswith("eval_") and not name.endswith(("_runtime", "_per_second")))
-        }
-        for entry in history
-        if "train_runtime" not in entry
-    ]
 
 
 def _best(curve: list[dict[str, float]], name: str, choose: Any) -> float | None:

@@ -26,7 +26,7 @@ from ..model.configuration_bistill import HEADS
 from ..recipe import Precision
 from ..student.token_counts import encode_in_batches, plain_backend
 from ..student.vocabulary_report import REPORTED_LINES
-from .order import PACKAGE, PHASE_1, STUDENT, Stage
+from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage
 from .preflight import TaskData
 from .survey import Facts, Features, scores_of
 
@@ -78,6 +78,8 @@ class Trial:
         if self.facts.config is None or self.facts.tokenizer is None:
             missing = "the teacher" if self.facts.config is None else "the teacher's tokenizer"
             return None, f"{missing} is not in the cache"
+        if stage.name == SPEED:
+            return self.facts.recipe.speed.seconds, "takes the time that the recipe gives it"
         try:
             if stage.name == STUDENT:
                 return self._cutting()

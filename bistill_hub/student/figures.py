@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from .inspection import CutReport
 
 # Distinct in greyscale and to the colour-blind (Okabe and Ito's set).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _MARKERS = ("o", "s", "^", "D")
-_BACKGROUND = "#FCFCFA"
-_INK = "#222222"
+BACKGROUND = "#FCFCFA"
+INK = "#222222"
 
 
 def draw_cut(report: CutReport, file: str | os.PathLike[str]) -> None:
@@ -39,11 +39,11 @@ def cut_figure(report: CutReport) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    ink = {name: _INK for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")}
+    ink = {name: INK for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")}
     with rc_context({**ink, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         rows = 1 + len(report.cuts)
         layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
-        figure = Figure(figsize=(10, 5.4 + 0.4 * rows), facecolor=_BACKGROUND, layout=layout)
+        figure = Figure(figsize=(10, 5.4 + 0.4 * rows), facecolor=BACKGROUND, layout=layout)
         FigureCanvasAgg(figure)
         languages = " and ".join(report.vocabulary.languages)
         figure.suptitle(f"{Path(report.teacher).name or report.teacher} cut for {languages}", fontsize=13)
@@ -52,7 +52,7 @@ def cut_figure(report: CutReport) -> Figure:
         _draw_tokens(figure.add_subplot(grid[1, 0]), report)
         _draw_coverage(figure.add_subplot(grid[1, 1]), report)
         for axes in figure.axes:
-            axes.set_facecolor(_BACKGROUND)
+            axes.set_facecolor(BACKGROUND)
             axes.set_axisbelow(True)
         figure.draw_without_rendering()  # makes the ticks, which would take later settings
     return figure
@@ -64,7 +64,7 @@ def _draw_sizes(axes: Axes, report: CutReport) -> None:
     embeddings = [size.embedding_parameters / 1e6 for size in sizes.values()]
     others = [(size.parameters - size.embedding_parameters) / 1e6 for size in sizes.values()]
     places = range(len(sizes))
-    axes.barh(places, embeddings, 0.6, color=_COLOURS[0], label="word embeddings")
+    axes.barh(places, embeddings, 0.6, color=COLOURS[0], label="word embeddings")
     axes.barh(places, others, 0.6, left=embeddings, color="#E69F00", label="everything else")
     for place, size in zip(places, sizes.values(), strict=True):
         written = f"{size.megabytes:,.{0 if size.megabytes >= 10 else 2}f} MB, {size.layers} layers"
@@ -84,7 +84,7 @@ def _draw_tokens(axes: Axes, report: CutReport) -> None:
     axes.plot(
         [threshold.min_token_probability for threshold in swept],
         [threshold.tokens for threshold in swept],
-        color=_COLOURS[0],
+        color=COLOURS[0],
         marker=_MARKERS[0],
     )
     axes.set_title("Vocabulary", loc="left")
@@ -101,7 +101,7 @@ def _draw_coverage(axes: Axes, report: CutReport) -> None:
         axes.plot(
             [threshold.min_token_probability for threshold in swept],
             [100 * threshold.coverage[language] for threshold in swept],
-            color=_COLOURS[index % len(_COLOURS)],
+            color=COLOURS[index % len(COLOURS)],
             marker=_MARKERS[index % len(_MARKERS)],
             markersize=8 - 2 * index if index < 3 else 3,  # so that equal curves show behind one another
             label=language,

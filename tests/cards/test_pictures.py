@@ -11,9 +11,9 @@ import pytest
 from matplotlib.image import imread
 from matplotlib.text import Text
 
+from bistill_hub.cards.facts import LossCurve
 from bistill_hub.cards.pictures import (
     KeptQuality,
-    LossCurve,
     coverage_figure,
     coverage_text,
     draw_coverage,

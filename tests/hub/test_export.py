@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,9 @@ import textwrap
 
 import pytest
 import torch
+import yaml
+from hubserver import environment
+from hubserver.visitor import nothing_changes, own, serving
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
@@ -18,14 +23,16 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from bistill_hub.cards.metadata import check_metadata
 from bistill_hub.errors import BistillError, InputError
+from bistill_hub.evaluation.results import read_results
 from bistill_hub.hub import export
-from bistill_hub.hub.export import export_model
+from bistill_hub.hub.export import export_model, push_export
 
 BACKBONES = ("bert", "xlm-roberta")
 NATIVE = {"bert": "Bert", "xlm-roberta": "XLMRoberta"}
 SENTENCES = ["Juma lives in Nairobi .", "Juma anaishi Nairobi .", "Asha"]
-FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+FILES = ["README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
 # In an interpreter where this package cannot be imported, without remote code.
 PROBE = """
@@ -48,11 +55,14 @@ print(json.dumps(told))
 """
 
 
-def probe(folder, classes, tmp_path):
+def probe(folder, classes, tmp_path, snippet="", **environment):
     """What the classes compute on the sentences in a process without the package, and what it says of them."""
     names = {"FOLDER": str(folder), "CLASSES": classes, "SENTENCES": SENTENCES, "OUTPUT": str(tmp_path / "found")}
     code = "".join(f"{name} = {value!r}\n" for name, value in names.items()) + textwrap.dedent(PROBE)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = code.replace("print(json", f"{snippet}\nprint(json")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return load_file(tmp_path / "found"), json.loads(done.stdout.splitlines()[-1])
 
@@ -102,7 +112,7 @@ def test_the_encoder_comes_with_its_pooler_and_its_language_model(runs, backbone
 
 @pytest.mark.parametrize("task", [None, "ner"], ids=["encoder", "task"])
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_nothing_in_it_tells_of_this_package_or_this_machine(runs, backbone, task, tmp_path):
+def test_nothing_in_it_but_its_card_tells_of_this_package_and_nothing_of_this_machine(runs, backbone, task, tmp_path):
     repository = runs[backbone].repository
     folder = export_model(repository, tmp_path / "out", task=task)
     config = json.loads((folder / "config.json").read_text())
@@ -116,7 +126,7 @@ def test_nothing_in_it_tells_of_this_package_or_this_machine(runs, backbone, tas
     assert not {"is_local", "local_files_only", "name_or_path", "auto_map"} & set(tokenizer)
     for file in folder.iterdir():
         content = file.read_bytes()
-        assert b"bistill" not in content.lower(), file
+        assert b"bistill" not in content.lower() or file.name == "README.md", file
         assert str(repository.parent).encode() not in content, file
 
 
@@ -141,9 +151,9 @@ def test_a_task_that_was_added_to_the_folder_later_is_found(runs, tmp_path):
     with pytest.raises(InputError, match="Choose one of ner"):
         export_model(folder, tmp_path / "out", task="nli")
     export_model(folder, tmp_path / "out", task="ner")
-    export_model(runs["bert"].repository, tmp_path / "listed", task="ner")
+    export_model(runs["bert"].repository, tmp_path / "listed" / "out", task="ner")
     for name in FILES:
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "listed" / name).read_bytes()
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "listed" / "out" / name).read_bytes()
 
 
 def test_an_empty_folder_is_filled(runs, tmp_path):
@@ -218,3 +228,145 @@ def test_a_checkpoint_that_does_not_compute_what_the_pair_does_never_appears(run
     with pytest.raises(BistillError, match="does not compute what the pair does"):
         export_model(runs["bert"].repository, tmp_path / "out", task=task)
     assert not (tmp_path / "out").exists()
+
+
+# The card.
+
+
+def metadata(card):
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_the_card_of_a_task_has_the_scores_the_licence_and_the_limits_of_the_pair(runs, tmp_path):
+    repository = runs["bert"].repository
+    card = (export_model(repository, tmp_path / "mine", task="ner") / "README.md").read_text()
+    assert metadata(card)["license"] == "apache-2.0"
+    assert metadata(card)["pipeline_tag"] == "token-classification"
+    assert check_metadata(card) == []
+    assert "# mine\n" in card
+    assert (
+        "A plain `bert` checkpoint (`BertForTokenClassification`) of the task ner of the pair bistill-en-sw-bert"
+        in card
+    )
+    assert "for English and Swahili: 3 layers" in card
+    assert 'model="mine", aggregation_strategy="simple"' in card
+    assert "Made of a miniature world, for tests." in card
+    shown = [result for result in read_results(repository / "tasks/ner/results.json") if result.model in MODELS]
+    assert len(shown) == 4
+    for result in shown:
+        assert f"| {result.model} | {100 * result.score:.1f} | " in card
+
+
+MODELS = ("student", "teacher")
+
+
+def test_the_card_of_the_encoder_has_no_scores(runs, tmp_path):
+    card = (export_model(runs["xlm-roberta"].repository, tmp_path / "mine") / "README.md").read_text()
+    assert "A plain `xlm-roberta` checkpoint (`XLMRobertaForMaskedLM`) of the pair bistill-en-sw-xlm-roberta" in card
+    assert metadata(card)["pipeline_tag"] == "fill-mask"
+    assert "## Evaluation" not in card
+
+
+@pytest.mark.parametrize("damaged", ["README.md", "recipe.json", "tasks/ner/results.json"])
+@pytest.mark.parametrize("content", [None, b"\xff{", b"---\nlicense: [\n---\n"], ids=["missing", "no text", "damaged"])
+def test_a_pair_that_says_little_of_itself_is_exported_all_the_same(runs, tmp_path, damaged, content):
+    folder = shutil.copytree(runs["bert"].repository, tmp_path / "copy")
+    (folder / damaged).unlink() if content is None else (folder / damaged).write_bytes(content)
+    card = (export_model(folder, tmp_path / "out", task="ner") / "README.md").read_text()
+    missing = {
+        "README.md": "The card of the pair names none.",
+        "recipe.json": "of the pair copy, a small bilingual encoder for en and sw",
+        "tasks/ner/results.json": "The pair holds no scores of this task that could be read.",
+    }
+    assert [name for name, text in missing.items() if text in card] == [damaged]
+
+
+# The Hub.
+
+
+@pytest.fixture
+def hub(runs, monkeypatch, tmp_path):
+    with serving(monkeypatch, tmp_path / "home") as server:
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # the client that it keeps has another endpoint
+        server.organization("lab", alice="write")
+        server.create("lab/bistill-en-sw", runs["bert"].repository)
+        monkeypatch.setenv("HF_TOKEN", server.user("alice").token)
+        yield server
+
+
+def test_a_pushed_checkpoint_is_loaded_by_its_id_from_a_cold_cache_where_the_package_is_absent(hub, runs, tmp_path):
+    done = push_export("lab/bistill-en-sw", "lab/bistill-en-sw-ner", task="ner")
+    newest = hub.commits("lab/bistill-en-sw-ner")[0]
+    assert (done.commit, done.pull_request) == (newest.oid, None)
+    assert newest.title == "Export ner of lab/bistill-en-sw"
+    assert sorted(own(hub.files("lab/bistill-en-sw-ner"))) == FILES
+    repository = runs["bert"].repository
+    pair = AutoModelForTokenClassification.from_pretrained(repository, task="ner")
+    card = hub.read("lab/bistill-en-sw-ner", "README.md").decode()
+    (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    found, told = probe(
+        "lab/bistill-en-sw-ner",
+        ["AutoModelForTokenClassification"],
+        tmp_path,
+        snippet=snippet,
+        **environment(hub, tmp_path / "cold"),
+    )
+    _, expected = computed(pair, repository)
+    assert torch.equal(found["AutoModelForTokenClassification.logits"], expected.logits)
+    assert told["AutoModelForTokenClassification"][:2] == ["BertForTokenClassification", []]
+    assert 'model="lab/bistill-en-sw-ner"' in snippet
+    assert metadata(card)["base_model"] == "lab/bistill-en-sw"
+    commit = hub.commits("lab/bistill-en-sw")[0].oid
+    assert f"[lab/bistill-en-sw]({hub.endpoint}/lab/bistill-en-sw) at commit `{commit}`" in card
+
+
+@pytest.mark.parametrize("existed", [False, True], ids=["new folder", "empty folder"])
+def test_a_push_that_failed_is_finished_by_the_same_call_and_a_third_one_changes_nothing(hub, tmp_path, existed):
+    if existed:
+        (tmp_path / "out").mkdir()
+    options = {"output_dir": tmp_path / "out", "task": "ner"}
+    hub.faults.answer("POST", "/commit/", 403, message="because of the test")
+    hub.faults.answer("POST", "/commit/", 403, message="because of the test", nth=2)
+    with pytest.raises(InputError, match="because of the test"):
+        push_export("lab/bistill-en-sw", "lab/plain", **options)
+    assert own(hub.files("lab/plain")) == {}
+    assert (tmp_path / "out").exists() == existed
+    assert not existed or not list((tmp_path / "out").iterdir())
+    assert push_export("lab/bistill-en-sw", "lab/plain", **options).commit == hub.commits("lab/plain")[0].oid
+    assert sorted(own(hub.files("lab/plain"))) == sorted(file.name for file in (tmp_path / "out").iterdir()) == FILES
+    with nothing_changes(hub):
+        assert push_export("lab/bistill-en-sw", "lab/plain", task="ner").commit is None
+
+
+def test_a_pair_is_not_overwritten_by_a_checkpoint(hub, tmp_path):
+    with nothing_changes(hub), pytest.raises(InputError, match="repo_id = 'lab/bistill-en-sw': a pair is there"):
+        push_export("lab/bistill-en-sw", "lab/bistill-en-sw", output_dir=tmp_path / "out", task="ner")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("No metadata.", "license: the card of the pair names no licence. State it there"),
+        ("---\nlicense: my-own\n---\n", "license = 'my-own': no licence identifier of the Hub"),
+        ("---\nlicense: other\n---\n", "license_name: a licence that the Hub does not know has no name"),
+    ],
+)
+def test_a_pair_without_a_licence_that_the_hub_takes_is_exported_and_not_pushed(hub, runs, tmp_path, card, message):
+    folder = shutil.copytree(runs["bert"].repository, tmp_path / "copy")
+    (folder / "README.md").write_text(card)
+    with nothing_changes(hub), pytest.raises(InputError) as refused:
+        push_export(folder, "lab/plain", task="ner")
+    assert message in str(refused.value)
+    export_model(folder, tmp_path / "out", task="ner")
+
+
+def test_the_text_of_a_licence_is_linked_where_the_pair_has_it(hub, runs, tmp_path):
+    folder = shutil.copytree(runs["bert"].repository, tmp_path / "copy")
+    (folder / "README.md").write_text("---\nlicense: other\nlicense_name: ours\nlicense_link: LICENSE\n---\n")
+    hub.create("lab/ours", folder)
+    push_export("lab/ours", "lab/plain", task="ner")
+    told = metadata(hub.read("lab/plain", "README.md").decode())
+    commit = hub.commits("lab/ours")[0].oid
+    assert told["license_link"] == f"{hub.endpoint}/lab/ours/blob/{commit}/LICENSE"
+    assert (told["license"], told["license_name"]) == ("other", "ours")

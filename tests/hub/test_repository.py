@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from bistill_hub import InputError, package_pair
+from bistill_hub.cards.facts import read_facts
 from bistill_hub.hub.repository import check_files, check_results, files_of
 from bistill_hub.model.auto import AUTO_MAP, TRAVELLING_FILES
 
@@ -17,9 +18,14 @@ def test_the_repository_has_the_documented_layout(runs, backbone):
     assert [file.as_posix() for file in files_of(runs[backbone].repository)] == sorted(
         [
             "README.md",
+            "assets/losses.png",
+            "assets/retention.png",
+            "assets/vocabulary.png",
+            "card.json",
             "config.json",
             "model.safetensors",
             "recipe.json",
+            "size_and_speed.json",
             "tasks/ner/delta.safetensors",
             "tasks/ner/results.json",
             "tokenizer.json",
@@ -83,5 +89,5 @@ def test_results_of_a_task_that_the_pair_lacks_are_refused(runs, tmp_path):
     pair = runs["bert"].repository
     results = {"nli": runs["bert"].repository / "tasks/ner/results.json"}
     with pytest.raises(InputError, match="the pair has no such task"):
-        package_pair(pair, tmp_path / "out", card="# Card\n", recipe={}, results=results)
+        package_pair(pair, tmp_path / "out", facts=read_facts(pair), recipe={}, results=results)
     assert not (tmp_path / "out").exists()

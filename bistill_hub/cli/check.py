@@ -1,0 +1,111 @@
+"""`bistill check`: whether a published or packaged pair is whole, unaltered, and what its card says it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import by_language
+
+if TYPE_CHECKING:
+    from ..hub.check import Report
+
+_CHECK_EXAMPLE = """\b
+Exit code: 0 nothing found, 1 something found, 2 the check could not be made.
+
+\b
+Example, with an evaluation on the run's own test files:
+  bistill check runs/mine/package/repository --rerun ner \\
+    --test en=test.en.conll --test sw=test.sw.conll \\
+    --predictions sw=runs/mine/ner-evaluation/student.sw.jsonl
+"""
+
+
+@click.command("check", short_help="Tell what is wrong with PAIR.", epilog=_CHECK_EXAMPLE)
+@click.argument("pair")
+@click.option("--rerun", metavar="TASK", help="Evaluate this task again: scores may differ by 0.2 points.")
+@click.option(
+    "--test",
+    "tests",
+    multiple=True,
+    metavar="CODE=FILE",
+    help="For --rerun: the test file of a language, where the pair was not scored on a data set of the Hub. "
+    "May be repeated.",
+)
+@click.option(
+    "--predictions",
+    multiple=True,
+    metavar="CODE=FILE",
+    help="For --rerun: the predictions that the run wrote (student.CODE.jsonl), of which 99.5 % have to be equal. "
+    "May be repeated.",
+)
+@click.option("--revision", help="Branch, tag or commit of the pair on the Hub.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+@click.pass_context
+def check_command(
+    ctx: click.Context,
+    pair: str,
+    rerun: str | None,
+    tests: tuple[str, ...],
+    predictions: tuple[str, ...],
+    revision: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Look PAIR over, and tell everything that is wrong with it.
+
+    PAIR is a Hub id or a folder that a run packaged. Checked are its files, the hashes of its weights, the code that
+    travels with it, its tokenizer, each way of loading it, its results and its card. Nothing of its code is run.
+    """
+    by_test = by_language("--test", tests, example="sw=test.conll")
+    by_prediction = by_language("--predictions", predictions, example="sw=student.sw.jsonl")
+
+    from ..hub.check import check_pair
+
+    report = check_pair(
+        pair,
+        revision=revision,
+        rerun=rerun,
+        tests={code: Path(file) for code, file in by_test.items()},
+        predictions={code: Path(file) for code, file in by_prediction.items()},
+        progress=not quiet,
+    )
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False))
+    else:
+        _show(report, rerun is not None)
+    ctx.exit(1 if report.findings else 0)
+
+
+def _show(report: Report, rerun: bool) -> None:
+    """Print a table of the checks, and below it each finding and note on a line of its own."""
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..hub.check import CHECKS
+
+    found = Counter(finding.check for finding in report.findings)
+    table = Table("check", "found")
+    for name in (*CHECKS, *(["rerun"] if rerun else [])):
+        table.add_row(
+            name, (str(found[name]) if found[name] else "nothing") if name in report.checks else "not checked"
+        )
+    Console().print(table)
+    for finding in report.findings:
+        where = f"{finding.file}: " if finding.file else ""
+        line = f"{finding.check}: {where}{finding.problem}. {finding.remedy[:1].upper()}{finding.remedy[1:]}."
+        # Names and values of somebody else's files do not steer the terminal.
+        click.echo("".join(letter if letter.isprintable() else "?" for letter in line))
+    for note in report.notes:
+        click.echo(f"Note: {note}")
+    place = f"{report.pair} at {report.commit}" if report.commit else report.pair
+    count = len(report.findings)
+    click.echo(f"{place}: {count or 'no'} finding{'' if count == 1 else 's'}.")

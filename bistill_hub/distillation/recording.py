@@ -1,0 +1,63 @@
+"""Keeps a training's log for the card: what each logged update said, without what depends on the clock."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+LOG_FILE = "log.json"
+"""In a training's output folder."""
+
+_FIELDS = ("step", "epoch", "loss", "attention_loss", "hidden_loss", "logits_loss", "task_loss")
+
+
+class LogRecorder(TrainerCallback):
+    """Writes `log.json` into the output folder when a training ends.
+
+    A training of two stages (`SparseTaskDistillationTrainer`) leaves one in the folder of each, so that the log of the
+    first is there even if a later process goes on with the second.
+    """
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write what the Trainer has logged, earlier processes of the same training included."""
+        if not state.is_world_process_zero:
+            return
+        file = Path(str(args.output_dir)) / LOG_FILE
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(_timeless(state.log_history)) + "\n", encoding="utf-8")
+        unfinished.replace(file)
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """Read what `LogRecorder` has written.
+
+    Args:
+        folder: The training's output folder.
+
+    Returns:
+        Entries in order: `step`, `epoch`, the loss and its terms (means since the entry before), or `eval_...`. Empty
+        where nothing was recorded.
+    """
+    file = folder / LOG_FILE
+    if not file.is_file():
+        return []
+    entries: list[dict[str, float]] = json.loads(file.read_text(encoding="utf-8"))
+    return entries
+
+
+def _timeless(history: list[dict[str, Any]]) -> list[dict[str, float]]:
+    return [
+        {
+            name: value
+            for name, value in entry.items()
+            if name in _FIELDS or (name.startswith("eval_") and not name.endswith(("_runtime", "_per_second")))
+        }
+        for entry in history
+        if "train_runtime" not in entry
+    ]

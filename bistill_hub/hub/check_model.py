@@ -1,0 +1,260 @@
+"""Checks of what is loaded: the tokenizer, and the promises of every way of loading a pair."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..model.modeling_bistill import BASE_FILE
+from ..model.sparse_delta import SparseDelta
+from ..student.backbones import backbone_for
+from .pair_folder import CONFIG_FILE, PairFolder
+from .report import Findings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+_RESTORE_TOKENIZER = "restore the tokenizer that was packaged"
+_RESTORE_WEIGHTS = "restore the file that was packaged"
+_NECESSARY_TOKENS = ("pad_token", "unk_token", "cls_token", "sep_token")
+_IN_CONFIG = ("pad_token", "bos_token", "eos_token", "unk_token", "cls_token", "sep_token", "mask_token")
+_WORDS = 200
+"""As many of the vocabulary's words, or up to twice as many, are encoded and decoded."""
+
+_WORD_BEGINS = "\u2581"
+"""SentencePiece's mark of a space."""
+
+
+def check_tokenizer(pair: PairFolder, findings: Findings) -> None:
+    """Load the tokenizer, and see that it fits the weights and gives text back."""
+    from transformers import AutoTokenizer
+
+    if not {TOKENIZER_FILE, TOKENIZER_CONFIG_FILE} <= set(pair.files):
+        return
+    written = pair.read_json(TOKENIZER_FILE)
+    for name in ("padding", "truncation"):
+        if written.get(name) is not None:
+            findings.add(TOKENIZER_FILE, f"{name} is set, which every call would obey", "save it without")
+    with findings.within(TOKENIZER_FILE, "the tokenizer cannot be loaded", _RESTORE_TOKENIZER):
+        if "auto_map" in pair.read_json(TOKENIZER_CONFIG_FILE):
+            return
+        tokenizer = AutoTokenizer.from_pretrained(pair.models, trust_remote_code=False, local_files_only=True)
+        if not tokenizer.is_fast:
+            findings.add(TOKENIZER_CONFIG_FILE, f"{type(tokenizer).__name__} is not a fast one", _RESTORE_TOKENIZER)
+            return
+        _check_vocabulary(pair, tokenizer, findings)
+        _check_special_tokens(pair, tokenizer, findings)
+        _check_inputs(pair, tokenizer, findings)
+        _check_round_trip(tokenizer, findings)
+
+
+def _check_vocabulary(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, findings: Findings) -> None:
+    """The tokenizer is that of its file, and has as many entries as the embeddings have rows."""
+    from tokenizers import Tokenizer
+
+    own = Tokenizer.from_file(str(pair.models / TOKENIZER_FILE))
+    if json.loads(tokenizer.backend_tokenizer.to_str()) != json.loads(own.to_str()):
+        findings.add(
+            TOKENIZER_CONFIG_FILE,
+            f"{type(tokenizer).__name__} does not take {TOKENIZER_FILE} as it is",
+            "set tokenizer_class to TokenizersBackend",
+        )
+    size = pair.fields.get("vocab_size")
+    if len(tokenizer) != size:
+        findings.add(
+            TOKENIZER_FILE,
+            f"it has {len(tokenizer)} tokens, {CONFIG_FILE} says vocab_size = {size}",
+            _RESTORE_TOKENIZER,
+        )
+    if BASE_FILE not in pair.files:
+        return
+    rows = _vocabulary_rows(pair)
+    ids = tokenizer.get_vocab()
+    beyond = sorted(token for token, index in ids.items() if index >= rows)
+    if beyond:
+        findings.add(
+            TOKENIZER_FILE,
+            f"the id of {beyond[0]!r} is {ids[beyond[0]]}, and the embeddings have {rows} rows",
+            _RESTORE_TOKENIZER,
+        )
+    if len(set(ids.values())) != len(ids):
+        findings.add(TOKENIZER_FILE, "two tokens have the same id", _RESTORE_TOKENIZER)
+    if rows != size:
+        findings.add(
+            CONFIG_FILE, f"vocab_size = {size}: the embeddings have {rows} rows", "restore the packaged configuration"
+        )
+
+
+def _vocabulary_rows(pair: PairFolder) -> int:
+    """The fewest rows of the parameters that have one for each token."""
+    from safetensors import safe_open
+
+    assert pair.config is not None
+    backbone = backbone_for(pair.config.backbone_config())
+    with safe_open(pair.models / BASE_FILE, "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    return min(int(shape[0]) for name, shape in shapes.items() if backbone.has_vocabulary_rows(name))
+
+
+def _check_special_tokens(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, findings: Findings) -> None:
+    vocabulary = tokenizer.get_vocab()
+    necessary = [*_NECESSARY_TOKENS, *(["mask_token"] if pair.fields.get("language_modelling_head") else [])]
+    for name in _IN_CONFIG:
+        token = getattr(tokenizer, name, None)
+        if token is None and name in necessary:
+            findings.add(TOKENIZER_CONFIG_FILE, f"{name} is missing", _RESTORE_TOKENIZER)
+        if token is not None and token not in vocabulary:
+            findings.add(TOKENIZER_CONFIG_FILE, f"{name} = {token!r}: no token of the vocabulary", _RESTORE_TOKENIZER)
+        stated = pair.fields.get(f"{name}_id")
+        if stated is not None and stated != vocabulary.get(token):
+            findings.add(
+                CONFIG_FILE,
+                f"{name}_id = {stated}: the tokenizer's {name} is {token!r} with the id {vocabulary.get(token)}",
+                "restore the packaged configuration and tokenizer",
+            )
+
+
+def _check_inputs(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, findings: Findings) -> None:
+    assert pair.config is not None
+    native = pair.config.backbone_config()
+    wanted = {"input_ids", "attention_mask"} | (
+        {"token_type_ids"} if getattr(native, "type_vocab_size", 0) > 1 else set()
+    )
+    if set(tokenizer.model_input_names) != wanted:
+        findings.add(
+            TOKENIZER_CONFIG_FILE,
+            f"model_input_names = {tokenizer.model_input_names}: the model reads {', '.join(sorted(wanted))}",
+            _RESTORE_TOKENIZER,
+        )
+    room = backbone_for(native).longest_input(native)
+    if tokenizer.model_max_length > room:
+        findings.add(
+            TOKENIZER_CONFIG_FILE,
+            f"model_max_length = {tokenizer.model_max_length}: the model reads at most {room} tokens",
+            _RESTORE_TOKENIZER,
+        )
+
+
+def _check_round_trip(tokenizer: PreTrainedTokenizerBase, findings: Findings) -> None:
+    """Words that are tokens come back as they were, but for letters beyond ASCII that Unicode normalises to others."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    words = []
+    for token in sorted(tokenizer.get_vocab()):
+        word = token.lstrip(_WORD_BEGINS)
+        stays = word.isascii() or normalizer is None or normalizer.normalize_str(word).lstrip(_WORD_BEGINS) == word
+        if word.isalpha() and stays:
+            words.append(word)
+    words = words[:: max(1, len(words) // _WORDS)]
+    read = tokenizer(words, add_special_tokens=False)["input_ids"]
+    lost = [word for word, ids in zip(words, read, strict=True) if tokenizer.decode(ids).strip() != word]
+    if lost or not words:
+        said = f"{lost[0]!r} does not come back when it is encoded and decoded" if words else "it has no words"
+        findings.add(TOKENIZER_FILE, said, _RESTORE_TOKENIZER)
+
+
+def check_loading(pair: PairFolder, findings: Findings) -> None:
+    """Load encoder, language model and each task as users do, and compare what they compute."""
+    assert pair.config is not None
+    if BASE_FILE not in pair.files:
+        return
+    inputs = _inputs(pair)
+    names = ["AutoModel", *(["AutoModelForMaskedLM"] if pair.config.language_modelling_head else [])]
+    for name in names:
+        with findings.within(BASE_FILE, f"{name} does not load the pair", _RESTORE_WEIGHTS):
+            _check_native(pair, name, inputs, findings)
+    for task, file in pair.delta_files.items():
+        with findings.within(file, f"the task {task} does not load", _RESTORE_WEIGHTS):
+            _check_task(pair, task, inputs, findings)
+
+
+def _inputs(pair: PairFolder) -> dict[str, Tensor]:
+    """Random tokens [4, length], two of the rows padded."""
+    import torch
+
+    assert pair.config is not None
+    native = pair.config.backbone_config()
+    length = min(24, backbone_for(native).longest_input(native))
+    ids = torch.randint(native.vocab_size, (4, length), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, length // 2 :] = mask[3, length // 4 :] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def _computed(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    import torch
+
+    with torch.inference_mode():
+        outputs: tuple[Tensor, ...] = model.eval()(**inputs).to_tuple()
+    return outputs
+
+
+def _is_finite(outputs: tuple[Tensor, ...]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in outputs)
+
+
+def _equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    import torch
+
+    return len(one) == len(other) and all(map(torch.equal, one, other))
+
+
+def _check_native(pair: PairFolder, name: str, inputs: dict[str, Tensor], findings: Findings) -> None:
+    """The Auto class gives what the backbone's own class does, which misses nothing."""
+    from transformers.models.auto import modeling_auto
+
+    from ..model import auto as _registered  # noqa: F401
+
+    options = {"trust_remote_code": False, "local_files_only": True}
+    model = getattr(modeling_auto, name).from_pretrained(pair.models, **options)
+    native, loading = type(model).from_pretrained(pair.models, output_loading_info=True, local_files_only=True)
+    if missing := sorted(loading["missing_keys"]):
+        findings.add(BASE_FILE, f"{type(model).__name__} misses {missing[0]}", _RESTORE_WEIGHTS)
+    outputs = _computed(model, inputs)
+    if not _equal(outputs, _computed(native, inputs)):
+        findings.add(BASE_FILE, f"{name} and {type(model).__name__} compute something else", _RESTORE_WEIGHTS)
+    if not _is_finite(outputs):
+        findings.add(BASE_FILE, f"{name} computes values that are not finite", _RESTORE_WEIGHTS)
+
+
+def _check_task(pair: PairFolder, task: str, inputs: dict[str, Tensor], findings: Findings) -> None:
+    file = pair.delta_files[task]
+    delta = SparseDelta.load(pair.models / file)
+    model = pair.load_task(task)
+    _check_altered(pair, file, delta, model, findings)
+    labels = list(delta.metadata.get("labels") or ())
+    head = {index: label for index, label in enumerate(labels)}
+    outputs = _computed(model, inputs)
+    if labels and (model.config.id2label != head or outputs[0].shape[-1] != len(labels)):
+        findings.add(
+            file, f"the model has the labels {list(model.config.id2label.values())}, not {labels}", _RESTORE_WEIGHTS
+        )
+    if not _equal(outputs, _computed(pair.load_task(task), inputs)):
+        findings.add(file, "two loads compute something else", _RESTORE_WEIGHTS)
+    if not _is_finite(outputs):
+        findings.add(file, "the model computes values that are not finite", _RESTORE_WEIGHTS)
+
+
+def _check_altered(pair: PairFolder, file: str, delta: SparseDelta, model: PreTrainedModel, findings: Findings) -> None:
+    """The model differs from the base where the delta says so, and nowhere else."""
+    import torch
+    from safetensors.torch import load_file
+
+    base = load_file(pair.models / BASE_FILE)
+    found = model.state_dict()
+    wrong = []
+    for name in sorted(set(found) & {*base, *delta.dense}):
+        expected = delta.dense[name] if name in delta.dense else base[name]
+        if name in delta.sparse and name not in delta.dense:
+            update = delta.sparse[name]
+            flat = expected.float().flatten().clone()  # summed in float32, and rounded once
+            flat[update.indices] += update.values.float()
+            expected = flat.view(expected.shape)
+        if not torch.equal(found[name], expected.to(found[name].dtype)):
+            wrong.append(name)
+    if wrong:
+        findings.add(file, f"the loaded model's {wrong[0]} is not the base's with the delta added", _RESTORE_WEIGHTS)
+    if not any(bool(update.values.any()) for update in delta.sparse.values()) and not delta.dense:
+        findings.add(file, "the delta changes nothing", "train the task again")

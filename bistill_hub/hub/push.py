@@ -1,0 +1,243 @@
+"""Publishes a packaged pair on the Hub: checked first, then all of it in one commit."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from rich.filesize import decimal
+
+from ..cards.card import CARD_FILE, rendered_card
+from ..cards.facts import CardFacts, read_facts, write_facts
+from ..cards.rendering import percent
+from ..errors import InputError
+from .check import Finding, check_pair
+from .remote import Change, Kind, Plan, Published, check_destination, plan_changes, publish
+from .repository import files_of, is_allowed
+
+_TASKS_FOLDER = "tasks"
+_MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+_LARGE = ".safetensors"
+_DONE: dict[Kind, str] = {"add": "added", "change": "changed", "delete": "deleted"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    """A pair that may be published.
+
+    Attributes:
+        folder: A copy of it, in which the card calls it by its name on the Hub.
+        files: Its files, relative to the folder.
+        facts: What the card states.
+        plan: What publishing does.
+    """
+
+    folder: Path
+    files: list[Path]
+    facts: CardFacts
+    plan: Plan
+
+
+def plan_push(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    replace: bool = False,
+    endpoint: str | None = None,
+) -> tuple[Change, ...]:
+    """Tell what `push_pair_to_hub` would do to each file of the repository; nothing is uploaded, and nothing is made.
+
+    Args:
+        folder: The packaged pair.
+        repo_id: The repository, as ORG/NAME.
+        revision: Branch, or `refs/pr/N`; None for the main branch.
+        replace: Whether to delete tasks that the repository has and the folder lacks.
+        endpoint: The server's address; None for the one of HF_ENDPOINT, or the Hub itself.
+
+    Returns:
+        The changes, by path.
+
+    Raises:
+        InputError: the pair may not be published, or not there.
+        BistillError: the Hub did not answer as it should.
+    """
+    with _checked(folder, repo_id, revision=revision, replace=replace, endpoint=endpoint) as pair:
+        return pair.plan.changes
+
+
+def push_pair_to_hub(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    create_pr: bool = False,
+    private: bool = False,
+    revision: str | None = None,
+    tag: str | None = None,
+    replace: bool = False,
+    endpoint: str | None = None,
+) -> Published:
+    """Publish a packaged pair: check it, put it on the Hub in one commit, and set a tag if one is asked for.
+
+    The card that is published calls the pair by its name on the Hub; the folder stays as it is. Files of a pair that
+    the repository has and the folder lacks are deleted in the same commit, other files of the repository are left.
+    Where nothing differs, no commit is made. Without the right to write, and on request, a pull request is opened. A
+    failure leaves the repository as it was, and the same call again finishes (see `bistill_hub.hub.remote.publish`).
+
+    Args:
+        folder: The packaged pair.
+        repo_id: The repository, as ORG/NAME; made if it is missing.
+        create_pr: Whether to open a pull request in any case.
+        private: Whether only its owners see the repository, if it is made.
+        revision: Branch, or `refs/pr/N` to add to that pull request; None for the main branch.
+        tag: A tag to set at the commit.
+        replace: Whether to delete tasks that the repository has and the folder lacks.
+        endpoint: The server's address; None for the one of HF_ENDPOINT, or the Hub itself.
+
+    Returns:
+        What was published.
+
+    Raises:
+        InputError: the pair may not be published, or not there, or another login is needed.
+        BistillError: the Hub did not answer as it should, or the branch moved meanwhile.
+    """
+    check_destination(repo_id, create_pr=create_pr, tag=tag, endpoint=endpoint)
+    with _checked(folder, repo_id, revision=revision, replace=replace, endpoint=endpoint) as pair:
+        new = pair.plan.commit is None
+        return publish(
+            repo_id,
+            pair.folder,
+            pair.files,
+            message=_title(pair.facts, pair.plan.changes),
+            description=_description(pair.facts, pair.plan.changes),
+            create_pr=create_pr,
+            private=private,
+            revision=revision,
+            tag=tag,
+            # A repository that somebody makes meanwhile has not been looked at.
+            deletable=(lambda path: False) if new else is_allowed,
+            endpoint=endpoint,
+            parent_commit=pair.plan.commit,
+        )
+
+
+@contextmanager
+def _checked(
+    folder: str | os.PathLike[str], repo_id: str, *, revision: str | None, replace: bool, endpoint: str | None
+) -> Iterator[_Checked]:
+    source = Path(folder)
+    check_destination(repo_id, endpoint=endpoint)
+    if not source.is_dir():
+        raise InputError(
+            "there is no such folder", field="folder", value=str(source), remedy="name a pair that a run packaged"
+        )
+    if findings := check_pair(source).findings:
+        raise _unfit(source, findings)
+    with TemporaryDirectory(prefix="bistill-push-") as place:
+        stage = Path(place)
+        files = [file for file in files_of(source) if is_allowed(file.as_posix())]
+        for file in files:
+            (stage / file).parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(source / file, stage / file)
+        facts = dataclasses.replace(read_facts(stage), name=repo_id)
+        write_facts(stage, facts)
+        card = rendered_card(stage)
+        (stage / CARD_FILE).write_text(card, encoding="utf-8", newline="")
+        plan = plan_changes(repo_id, stage, files, revision=revision, deletable=is_allowed, endpoint=endpoint)
+        if not replace:
+            _check_tasks(repo_id, source, plan.changes)
+        yield _Checked(folder=stage, files=files, facts=facts, plan=plan)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Put a file in the copy: large ones, which nothing writes to, as links where the system has them."""
+    if source.suffix == _LARGE:
+        try:
+            target.symlink_to(source.absolute())
+        except OSError:
+            pass
+        else:
+            return
+    shutil.copyfile(source, target)
+
+
+def _unfit(folder: Path, findings: Iterable[Finding]) -> InputError:
+    lines = [
+        f"{finding.file + ': ' if finding.file else ''}{finding.problem}; {finding.remedy}" for finding in findings
+    ]
+    return InputError(
+        f"the pair is not fit to be published, {len(lines)} finding{'s' if len(lines) > 1 else ''}",
+        file=folder,
+        remedy="\n  ".join(["mend them:", *lines]),
+    )
+
+
+def _check_tasks(repo_id: str, folder: Path, changes: Iterable[Change]) -> None:
+    """Refuse to delete tasks, which others may have contributed.
+
+    Raises:
+        InputError: the folder lacks a task that the repository has.
+    """
+    changed = [change for change in changes if _task_of(change) is not None]
+    here = {_task_of(change) for change in changed if change.kind != "delete"}
+    gone = sorted({_task_of(change) or "" for change in changed} - here)
+    if gone:
+        raise InputError(
+            f"the repository has tasks that the folder lacks: {', '.join(gone)}",
+            file=repo_id,
+            field=_TASKS_FOLDER,
+            remedy=f"bring them into {folder}, or ask for them to be deleted (--replace, replace=True)",
+        )
+
+
+def _task_of(change: Change) -> str | None:
+    parts = PurePosixPath(change.path).parts
+    return parts[1] if len(parts) > 2 and parts[0] == _TASKS_FOLDER else None
+
+
+def _title(facts: CardFacts, changes: Iterable[Change]) -> str:
+    """Title of the commit: that the pair is new, or what of it is."""
+    pair = f"{facts.source[0]}-{facts.target[0]}"
+    kinds = {change.path: change.kind for change in changes}
+    if kinds.get("config.json") == "add":
+        return f"Add the pair {pair}"
+    changed = [change for change in changes if change.kind != "same"]
+    parts = ["model"] if any(kinds.get(name, "same") != "same" for name in _MODEL_FILES) else []
+    parts += sorted({task for change in changed if (task := _task_of(change)) is not None})
+    return f"Update the pair {pair}: {', '.join(parts or ['card and code'])}"
+
+
+def _description(facts: CardFacts, changes: Iterable[Change]) -> str:
+    """What the commit says below its title: scores, what is done to which file, versions."""
+    changed = [change for change in changes if change.kind != "same"]
+    counts = Counter(change.kind for change in changed)
+    counted = ", ".join(f"{counts[kind]} {word}" for kind, word in _DONE.items() if counts[kind])
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(facts.versions.items()))
+    parts = [_scores(facts)] if any(result.model == "student" for result in facts.results) else []
+    parts += [f"Files: {counted}.", "\n".join(map(_line, changed)), f"Made with {versions}."]
+    return "\n\n".join(parts)
+
+
+def _scores(facts: CardFacts) -> str:
+    teachers = {(result.task, result.language): result for result in facts.results if result.model == "teacher"}
+    of = "Scores of a synthetic demonstration" if facts.synthetic else "Scores"
+    lines = [f"{of} in %:", "", "| task | language | metric | teacher | student |", "|---|---|---|---:|---:|"]
+    for result in facts.results:
+        if result.model == "student":
+            teacher = teachers.get((result.task, result.language))
+            shown = "" if teacher is None else percent(teacher.score)
+            cells = (result.task, f"{result.language} ({result.role})", result.metric, shown, percent(result.score))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _line(change: Change) -> str:
+    size = decimal(change.size if change.size is not None else change.remote_size or 0)
+    return f"- {_DONE[change.kind]} `{change.path}` ({size})"

@@ -1,0 +1,269 @@
+"""Evaluates a pair's task again, on the data that its results name, and compares scores and predictions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, first_line
+from ..evaluation.evaluate import TestSet, evaluate_model, labels_of, read_predictions
+from ..evaluation.results import Result, read_results
+from ..sources import LabelledSource, file_sha256
+from ..student.backbones import backbone_for
+from ..tasks import get_task
+from .pair_folder import PairFolder, delta_file, results_file
+from .report import Findings
+
+POINTS = 0.2
+"""By as much, in points of the main metric, may a score differ."""
+
+EQUAL = 0.995
+"""The share of examples whose predictions have to be equal."""
+
+_ROUNDING = 1e-9
+_USUAL_LENGTH = 256
+_FILE_HASH = "sha256:"
+_STUDENT = "student"
+
+
+@dataclass(eq=False)
+class Again:
+    """A task to evaluate again.
+
+    Attributes:
+        task: Its name.
+        tests: Test file by language code, for results that name a file.
+        predictions: File of recorded predictions by language code.
+        progress: Show progress bars.
+        sets: What to evaluate on, filled by `prepare`: a recorded result and its test set.
+        recorded: Recorded predictions by language code, filled by `prepare`.
+        max_length: Sub-words that a model input may have, as the recipe says.
+    """
+
+    task: str
+    tests: Mapping[str, str | os.PathLike[str]]
+    predictions: Mapping[str, str | os.PathLike[str]]
+    progress: bool = False
+    sets: list[tuple[Result, LabelledSource]] = field(default_factory=list)
+    recorded: dict[str, list[Any]] = field(default_factory=dict)
+    max_length: int = _USUAL_LENGTH
+
+    def check_files(self) -> None:
+        """Refuse a task that there is not, and files that are not there.
+
+        Raises:
+            InputError: there is such a one.
+        """
+        get_task(self.task)
+        for option, files in (("--test", self.tests), ("--predictions", self.predictions)):
+            for code, file in files.items():
+                LabelledSource(path=os.fspath(file)).check(f"{option} {code}")
+
+    def prepare(self, pair: PairFolder) -> None:
+        """Find the data of each score before anything is computed.
+
+        Raises:
+            InputError: there is no score of the task, or its data cannot be had as they were.
+        """
+        name = results_file(self.task)
+        if not {name, delta_file(self.task)} <= set(pair.files):
+            tasks = sorted(task for task in pair.delta_files if results_file(task) in pair.files)
+            raise InputError(
+                "the pair has no such task, or no scores of it",
+                field="--rerun",
+                value=self.task,
+                remedy=f"choose one of {', '.join(tasks)}" if tasks else "evaluate the pair with `bistill eval`",
+            )
+        recorded = [result for result in read_results(pair.folder / name) if result.model == _STUDENT]
+        codes = {result.language for result in recorded}
+        for option, files in (("--test", self.tests), ("--predictions", self.predictions)):
+            if unknown := sorted(set(files) - codes):
+                raise InputError(
+                    "there is no score in this language",
+                    file=name,
+                    field=option,
+                    value=unknown[0],
+                    remedy=f"use one of {', '.join(sorted(codes))}"
+                    if codes
+                    else "evaluate the pair with `bistill eval`",
+                )
+        recipe = self._recipe(pair)
+        self.max_length = int(recipe.get("max_length", _USUAL_LENGTH))
+        for result in recorded:
+            source = self._source(result, recipe.get(f"test_{result.role}") or {}, name)
+            get_task(self.task).read(source)
+            self.sets.append((result, source))
+            if result.language in self.predictions:
+                self.recorded[result.language] = self._recorded(result)
+        if not self.sets:
+            raise InputError(
+                "there is no score of the student", file=name, remedy="evaluate the pair with `bistill eval`"
+            )
+
+    def _recorded(self, result: Result) -> list[Any]:
+        """Predictions that the run wrote.
+
+        Raises:
+            InputError: the file holds others.
+        """
+        file = os.fspath(self.predictions[result.language])
+        try:
+            predictions = read_predictions(Path(file))
+            problem = (
+                "" if len(predictions) == result.n else f"it has {len(predictions)} predictions for {result.n} examples"
+            )
+        except (OSError, ValueError) as error:
+            problem = f"not predictions, one a line as JSON ({first_line(error)})"
+        if problem:
+            raise InputError(
+                problem,
+                field=f"--predictions {result.language}",
+                value=file,
+                remedy=f"give the run's {_STUDENT}.{result.language}.jsonl",
+            )
+        return predictions
+
+    def _recipe(self, pair: PairFolder) -> dict[str, Any]:
+        """What the recipe says of the task; empty where the task was added to the pair later."""
+        tasks = pair.read_json("recipe.json").get("tasks")
+        listed = tasks if isinstance(tasks, list) else []
+        return next((task for task in listed if isinstance(task, dict) and task.get("name") == self.task), {})
+
+    def _source(self, result: Result, recipe: dict[str, Any], name: str) -> LabelledSource:
+        """The test set of a result: the place is the result's or the user's, how it is read is the recipe's.
+
+        Raises:
+            InputError: the data cannot be had, or are others.
+        """
+        reading = {
+            key: recipe[key] for key in ("columns", "label_map", "where", "limit", "data_dir") if recipe.get(key)
+        }
+        given = self.tests.get(result.language)
+        is_file = (result.revision or "").startswith(_FILE_HASH)
+        if is_file and given is None:
+            raise InputError(
+                f"the score in this language was measured on the file {result.dataset}, which is not on the Hub",
+                file=name,
+                field="language",
+                value=result.language,
+                remedy=f"give the file with --test {result.language}=FILE",
+            )
+        if given is not None and not is_file:
+            raise InputError(
+                f"the score in this language was measured on the Hub's {result.dataset}",
+                file=name,
+                field="--test",
+                value=result.language,
+                remedy="leave the file out",
+            )
+        if given is not None:
+            place: dict[str, Any] = {"path": os.fspath(given)}
+            found = _FILE_HASH + file_sha256(Path(given))
+            if found != result.revision:
+                raise InputError(
+                    f"the file's hash is {found}, and the score was measured on one with {result.revision}",
+                    field=f"--test {result.language}",
+                    value=os.fspath(given),
+                    remedy=f"give the {result.dataset} that was scored",
+                )
+        else:
+            place = {name: getattr(result, name) for name in ("dataset", "split", "revision")}
+            place["config"] = result.dataset_config
+        source = LabelledSource(**place, **reading)
+        if source.subset != result.subset:
+            raise InputError(
+                f"the score was measured on a part of the data, which recipe.json does not describe ({source.subset})",
+                file=name,
+                field="subset",
+                value=result.subset,
+                remedy="score the part with `bistill eval`, and compare by hand",
+            )
+        return source
+
+
+def check_again(pair: PairFolder, again: Again, findings: Findings) -> None:
+    """Evaluate the student on each test set; score and predictions have to be those that were recorded.
+
+    Args:
+        pair: The pair.
+        again: What to evaluate, prepared.
+        findings: Where to note what differs.
+
+    Raises:
+        InputError: the data cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    assert pair.config is not None
+    task, name = get_task(again.task), results_file(again.task)
+    native = pair.config.backbone_config()
+    room = backbone_for(native).longest_input(native)
+    model = tokenizer = None
+    with findings.within(delta_file(again.task), "the task does not load", "mend what the other checks found"):
+        model = pair.load_task(again.task)
+        tokenizer = AutoTokenizer.from_pretrained(pair.models, trust_remote_code=False, local_files_only=True)
+    if model is None or tokenizer is None:
+        return
+    for recorded, source in again.sets:
+        if recorded.task_version != task.version:
+            pair.notes.append(
+                f"{recorded.language}: scored by version {recorded.task_version} of the task {task.name}, and now by "
+                f"{task.version}."
+            )
+        result, predictions = evaluate_model(
+            _on_best_device(model),
+            tokenizer,
+            task,
+            TestSet(recorded.language, recorded.role, source),
+            labels_of(model) if task.head != "question-answering" else (),
+            name=_STUDENT,
+            max_length=min(again.max_length, room),
+            progress=again.progress,
+        )
+        _compare_scores(recorded, result, name, findings)
+        _compare_predictions(pair, again, recorded, predictions, findings)
+
+
+def _on_best_device(model: Any) -> Any:
+    import torch
+
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _compare_scores(recorded: Result, found: Result, name: str, findings: Findings) -> None:
+    where = f"student on {recorded.language}"
+    if found.n != recorded.n:
+        findings.add(name, f"{where}: n = {recorded.n}: the data have {found.n} examples", "evaluate again")
+    difference = 100 * abs(found.score - recorded.score)
+    if not difference <= POINTS + _ROUNDING:
+        findings.add(
+            name,
+            f"{where}: {recorded.metric} = {100 * recorded.score:.2f}: evaluated again it is {100 * found.score:.2f}, "
+            f"which differs by more than {POINTS} points",
+            "evaluate the packaged model again, and render the card from that",
+        )
+
+
+def _compare_predictions(
+    pair: PairFolder, again: Again, recorded: Result, found: list[Any], findings: Findings
+) -> None:
+    where = f"student on {recorded.language}"
+    if recorded.language not in again.recorded:
+        pair.notes.append(
+            f"{where}: predictions were not compared, because a pair does not hold any "
+            f"(--predictions {recorded.language}=FILE, with the run's {_STUDENT}.{recorded.language}.jsonl)."
+        )
+        return
+    wanted, written = again.recorded[recorded.language], json.loads(json.dumps(found))
+    equal = sum(one == other for one, other in zip(written, wanted, strict=False))  # a missing one is not equal
+    said = f"{where}: {equal} of {len(wanted)} predictions are those recorded"
+    if equal < EQUAL * len(wanted):
+        findings.add(
+            results_file(again.task), f"{said}, less than {100 * EQUAL:g} %", "evaluate the packaged model again"
+        )
+    else:
+        pair.notes.append(f"{said}.")

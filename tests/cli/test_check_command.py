@@ -1,0 +1,87 @@
+"""`bistill check` tells what it found as text or JSON, and its exit code says whether there was something."""
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from bistill_hub.cli.check import check_command
+from bistill_hub.cli.group import _Commands
+
+
+@pytest.fixture
+def check():
+    runner, group = CliRunner(), _Commands(commands={"check": check_command})
+    return lambda *words: runner.invoke(group, ["check", *map(str, words), "--quiet"], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def altered(runs, tmp_path):
+    folder = shutil.copytree(runs["bert"].repository, tmp_path / "copy")
+    (folder / "setup.py").write_text("")
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("license: apache-2.0\n", ""))
+    return folder
+
+
+def refused(result, *parts):
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert "Traceback" not in result.output
+    (error,) = result.stderr.strip().splitlines()
+    assert error.startswith("Error: ")
+    for part in parts:
+        assert str(part) in error, error
+
+
+def test_a_good_pair_gives_exit_code_0(check, runs):
+    result = check(runs["bert"].repository)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("nothing") == 7
+    assert result.stdout.splitlines()[-1] == f"{runs['bert'].repository}: no findings."
+    assert not result.stderr
+
+
+def test_findings_are_told_one_a_line_with_exit_code_1(check, altered):
+    result = check(altered)
+    assert result.exit_code == 1, result.output
+    lines = result.stdout.splitlines()
+    assert lines[-4].startswith("files: setup.py: a file that no pair has. Remove it; a pair is")
+    assert lines[-3].startswith("card: README.md: license: ")
+    assert lines[-2].startswith("card: README.md: line ")
+    assert lines[-1] == f"{altered}: 3 findings."
+
+
+def test_names_of_files_do_not_steer_the_terminal(check, altered):
+    (altered / "setup.py").rename(altered / "a\x1b[2J\nb")
+    result = check(altered)
+    assert "files: a?[2J?b: a file that no pair has." in result.stdout
+    assert "\x1b[2J" not in result.stdout
+
+
+def test_json_has_all_of_the_report(check, altered):
+    result = check(altered, "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert (report["pair"], report["commit"], report["notes"]) == (str(altered), None, [])
+    assert report["checks"] == ["files", "hashes", "code", "tokenizer", "loading", "results", "card"]
+    assert [finding["file"] for finding in report["findings"]] == ["setup.py", "README.md", "README.md"]
+    assert set(report["findings"][0]) == {"check", "file", "problem", "remedy"}
+
+
+def test_evaluated_again_on_the_runs_own_data(check, runs, ner_files):
+    folder = runs["bert"].repository
+    recorded = folder.parents[1] / "ner-evaluation"
+    words = [f"--test={code}={ner_files[code]['test']}" for code in ("en", "sw")]
+    result = check(folder, "--rerun", "ner", *words, "--predictions", f"sw={recorded / 'student.sw.jsonl'}")
+    assert result.exit_code == 0, result.output
+    assert "Note: student on en: predictions were not compared" in result.stdout
+    assert "Note: student on sw: 50 of 50 predictions are those recorded." in result.stdout
+
+
+def test_what_cannot_be_checked_is_refused(check, runs, tmp_path):
+    refused(check(tmp_path / "absent"), "absent", "neither a folder nor a Hub id")
+    refused(check("alice/pair"), "alice/pair", "offline mode")
+    refused(check(runs["bert"].repository, "--rerun", "ner"), "--test en=FILE")
+    refused(check(runs["bert"].repository, "--rerun", "ner", "--test", "test.conll"), "--test", "CODE=FILE")
+    refused(check(runs["bert"].repository, "--predictions", "sw=x"), "predictions", "--rerun")
