@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from .errors import BistillError, InputError
     from .evaluation.answering import answer
     from .evaluation.evaluate import evaluate_pair
-    from .hub.export import export_model
+    from .hub.check import check_pair
+    from .hub.export import export_model, push_export
+    from .hub.pairs import list_pairs
     from .hub.push import plan_push, push_pair_to_hub
     from .hub.repository import package_pair
     from .model.configuration_bistill import BistillConfig
@@ -59,14 +61,17 @@ _HOMES = {
     "StudentParts": "student.build",
     "answer": "evaluation.answering",
     "build_student": "student.build",
+    "check_pair": "hub.check",
     "evaluate_pair": "evaluation.evaluate",
     "export_model": "hub.export",
     "from_legacy": "model.legacy",
     "inspect_cut": "student.inspection",
+    "list_pairs": "hub.pairs",
     "package_pair": "hub.repository",
     "plan": "pipeline.plan",
     "plan_push": "hub.push",
     "pretrain": "pretraining",
+    "push_export": "hub.export",
     "push_pair_to_hub": "hub.push",
     "run": "pipeline.run",
 }
@@ -91,14 +96,17 @@ __all__ = [
     "__version__",
     "answer",
     "build_student",
+    "check_pair",
     "evaluate_pair",
     "export_model",
     "from_legacy",
     "inspect_cut",
+    "list_pairs",
     "package_pair",
     "plan",
     "plan_push",
     "pretrain",
+    "push_export",
     "push_pair_to_hub",
     "run",
 ]

@@ -12,7 +12,7 @@ it: an open one would hide the section's end, which is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from .front_matter import FRONT_MATTER
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # what Markdown takes for lines; str.splitlines knows more
 _MARKER = re.compile(r"<!-- bistill:(keep|end) ([a-z][a-z0-9-]*) -->[ \t]*[\r\n]*")
 _LIKE_A_MARKER = re.compile(r"<!--\s*bistill\s*:", re.IGNORECASE)
+LIMITS = "limits"
+"""The section of a pair's card that nobody but its contributor can write."""
+
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)", re.DOTALL)
 
 
@@ -80,6 +83,55 @@ def keep_sections(old_card: str, new_card: str, *, file: str | Path | None = Non
                 remedy="close every code fence of the template, and end its lines with a line feed",
             )
     return kept
+
+
+def merge_sections(
+    ours: str,
+    theirs: str,
+    *,
+    written_by_us: Mapping[str, str],
+    written_by_them: Mapping[str, str],
+    file: str | Path | None = None,
+) -> str:
+    """Bring what people wrote in another copy of a card into ours, where nobody has written in ours.
+
+    Args:
+        ours: Our card.
+        theirs: The other copy.
+        written_by_us: By section, the text that the template wrote into ours; other texts were edited.
+        written_by_them: The same of the other copy.
+        file: The other copy's file, for messages.
+
+    Returns:
+        Our card. A section that was edited in the other copy alone has its text, and one that we lack is appended.
+
+    Raises:
+        InputError: a section was edited in both, or markers are wrong.
+    """
+    mine, other = read_sections(ours), read_sections(theirs, file=file)
+    merged = keep_sections(theirs, ours, file=file)
+    for name in [name for name in mine if name in other and mine[name] != other[name]]:
+        base = written_by_them.get(name)
+        if other[name] != base and not (mine[name] == base == written_by_us.get(name)):
+            raise InputError(
+                "it was edited there, and is another text here",
+                file=file,
+                field=f"section {name}",
+                remedy="bring the text from there into the README.md here, or ask for ours (--replace, replace=True)",
+            )
+        if other[name] == base:
+            place = _sections(merged, None)[name]
+            merged = merged[: place.start] + mine[name] + merged[place.end :]
+    return merged
+
+
+def read_sections(card: str, *, file: str | Path | None = None) -> dict[str, str]:
+    """Return the text of each section of a card, in order.
+
+    Raises:
+        InputError: the markers are wrong.
+    """
+    return {name: _text(card, section) for name, section in _sections(card, file).items()}
 
 
 def read_section(card: str, name: str, *, file: str | Path | None = None) -> str:

@@ -4,12 +4,14 @@ One module a command, or two of a kind. At import they need click alone: what a 
 so that `--help` answers at once.
 """
 
+from .check import check_command
 from .demo import demo_command
 from .evaluate import eval_command
 from .export import export_command
 from .group import main
 from .inspect import inspect_command, trim_command
 from .package import package_command
+from .pairs import pairs_command
 from .plan import plan_command
 from .pretrain import pretrain_command
 from .push import push_command
@@ -26,7 +28,9 @@ for _command in (
     eval_command,
     package_command,
     export_command,
+    check_command,
     push_command,
+    pairs_command,
     pretrain_command,
 ):
     main.add_command(_command)

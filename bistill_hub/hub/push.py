@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 from collections import Counter
@@ -11,14 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.filesize import decimal
 
-from ..cards.card import CARD_FILE, rendered_card
-from ..cards.facts import CardFacts, read_facts, write_facts
+from ..cards.card import CARD_FILE, read_card, rendered_card
+from ..cards.facts import FACTS_FILE, CardFacts, read_facts, write_facts
 from ..cards.rendering import percent
+from ..cards.sections import LIMITS, merge_sections
 from ..errors import InputError
 from .check import Finding, check_pair
+from .refusals import explained
 from .remote import Change, Kind, Plan, Published, check_destination, plan_changes, publish
 from .repository import files_of, is_allowed
 
@@ -86,8 +90,9 @@ def push_pair_to_hub(
 ) -> Published:
     """Publish a packaged pair: check it, put it on the Hub in one commit, and set a tag if one is asked for.
 
-    The card that is published calls the pair by its name on the Hub; the folder stays as it is. Files of a pair that
-    the repository has and the folder lacks are deleted in the same commit, other files of the repository are left.
+    The card that is published calls the pair by its name on the Hub; the folder stays as it is. What people wrote in
+    the sections of the card on the Hub is kept, unless the folder's card says something of its own there. Files of a
+    pair that the repository has and the folder lacks are deleted in the same commit, other files of it are left.
     Where nothing differs, no commit is made. Without the right to write, and on request, a pull request is opened. A
     failure leaves the repository as it was, and the same call again finishes (see `bistill_hub.hub.remote.publish`).
 
@@ -150,10 +155,51 @@ def _checked(
         write_facts(stage, facts)
         card = rendered_card(stage)
         (stage / CARD_FILE).write_text(card, encoding="utf-8", newline="")
-        plan = plan_changes(repo_id, stage, files, revision=revision, deletable=is_allowed, endpoint=endpoint)
+        options: dict[str, Any] = {"revision": revision, "deletable": is_allowed, "endpoint": endpoint}
+        plan = plan_changes(repo_id, stage, files, **options)
         if not replace:
             _check_tasks(repo_id, source, plan.changes)
+            if _take_edits(repo_id, stage, facts, plan, endpoint):
+                plan = plan_changes(repo_id, stage, files, **options)
         yield _Checked(folder=stage, files=files, facts=facts, plan=plan)
+
+
+def _take_edits(repo_id: str, stage: Path, facts: CardFacts, plan: Plan, endpoint: str | None) -> bool:
+    """Bring into our card what people wrote on the Hub since it was rendered there; tell whether there was something.
+
+    Raises:
+        InputError: a section was edited on the Hub, and is another text here; or the card there has wrong markers.
+    """
+    if plan.commit is None or "change" not in [each.kind for each in plan.changes if each.path == CARD_FILE]:
+        return False
+    paths = [each.path for each in plan.changes if each.path in (CARD_FILE, FACTS_FILE) and each.kind != "add"]
+    with explained(repo_id), TemporaryDirectory(prefix="bistill-push-") as place:
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=endpoint)
+        for path in paths:
+            api.hf_hub_download(repo_id, path, revision=plan.commit, local_dir=place)
+        theirs = read_card(Path(place) / CARD_FILE)
+        written = _written(Path(place) / FACTS_FILE)
+    file = stage / CARD_FILE
+    ours = read_card(file)
+    card = merge_sections(
+        ours,
+        theirs,
+        written_by_us={LIMITS: f"{facts.limits}\n"},
+        written_by_them={} if written is None else {LIMITS: f"{written}\n"},
+        file=f"{repo_id}/{CARD_FILE}",
+    )
+    file.write_text(card, encoding="utf-8", newline="")
+    return card != ours
+
+
+def _written(file: Path) -> str | None:
+    """What the template wrote on limits, by the facts of a card; None where they cannot be read."""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["limits"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

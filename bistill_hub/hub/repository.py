@@ -23,6 +23,7 @@ from ..model.auto import AUTO_MAP, TRAVELLING_FILES
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta, state_sha256
+from ..sources import file_sha256
 from ..tasks import get_task
 from ..version import __version__
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 DELTA_FILE = "delta.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
 
 _ALLOWED = (
     r"config\.json",
@@ -96,6 +98,12 @@ def write_model(
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
+    # A tokenizer writes down the padding and truncation of its last call; a published one has none.
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    for name in ("is_local", "local_files_only"):  # how it was loaded here is nothing that others should read
+        tokenizer.init_kwargs.pop(name, None)
+    tokenizer.save_pretrained(folder)
     base = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     prefix = _encoder_prefix(base)
     config = BistillConfig.from_backbone(
@@ -105,7 +113,7 @@ def write_model(
         teacher=pair.teacher,
         teacher_revision=pair.teacher_revision,
         layer_map=list(pair.layer_map),
-        vocabulary=dict(pair.vocabulary),
+        vocabulary={**pair.vocabulary, "tokenizer_sha256": file_sha256(folder / TOKENIZER_FILE)},
         tasks={
             name: {"head": delta.metadata["head"], "labels": list(delta.metadata["labels"])}
             for name, delta in sorted(deltas.items())
@@ -121,12 +129,6 @@ def write_model(
     config.dtype = next(tensor.dtype for tensor in base.values() if tensor.is_floating_point())
     config.save_pretrained(folder)
     save_file(base, folder / BASE_FILE, metadata={"format": "pt"})
-    # A tokenizer writes down the padding and truncation of its last call; a published one has none.
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.backend_tokenizer.no_truncation()
-    for name in ("is_local", "local_files_only"):  # how it was loaded here is nothing that others should read
-        tokenizer.init_kwargs.pop(name, None)
-    tokenizer.save_pretrained(folder)
     for name, delta in deltas.items():
         place = folder / "tasks" / name
         place.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,8 @@ class BistillConfig(PreTrainedConfig):
         teacher: Hub id of the multilingual encoder that the student was cut out of; None if it has no public name.
         teacher_revision: Commit of the teacher.
         layer_map: For each student layer the 0-based teacher layer that it was copied from and taught by.
-        vocabulary: Provenance of the vocabulary: `teacher_size`, `size`, `min_token_probability`.
+        vocabulary: Provenance of the vocabulary: `teacher_size`, `size`, `min_token_probability`, and
+            `tokenizer_sha256`, the hash of tokenizer.json.
         tasks: For each task with a delta in `tasks/<name>/`: its `head` (a key of `HEADS`) and its `labels` in order.
         default_tasks: For a head that several tasks share, the task that is loaded when none is named.
         language_modelling_head: Whether `model.safetensors` holds the masked-language-modelling head.

@@ -61,7 +61,7 @@ def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progres
         command: The command that reproduces the run, for the card.
         progress: Show progress bars.
     """
-    base = {"seed": recipe.seed, "teacher": _model(recipe.teacher.model), "revision": recipe.teacher.revision}
+    base = common_inputs(recipe)
     text = {language.code: _source(language.text) for language in recipe.languages}
     show = {"progress": progress}
     stages = [
@@ -84,7 +84,7 @@ def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progres
         ),
     ]
     for task in data:
-        stages += _stages_of_task(recipe, task, base, progress=progress)
+        stages += stages_of_task(recipe, task, base, progress=progress)
     stages.append(
         Stage(
             SPEED,
@@ -105,7 +105,23 @@ def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progres
     return tuple(stages)
 
 
-def _stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, progress: bool) -> list[Stage]:
+def common_inputs(recipe: Recipe) -> dict[str, Any]:
+    """What every stage depends on; a local teacher is hashed."""
+    return {"seed": recipe.seed, "teacher": _model(recipe.teacher.model), "revision": recipe.teacher.revision}
+
+
+def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, progress: bool) -> list[Stage]:
+    """Return a task's stages in order: its teacher, phase 2, baselines, evaluation.
+
+    Args:
+        recipe: The recipe.
+        task: The task's data.
+        base: What `common_inputs` returned.
+        progress: Show progress bars.
+
+    Returns:
+        Stages that need the output of `STUDENT` and `PHASE_1` and of each other.
+    """
     name, settings, show = task.task.name, task.recipe, {"progress": progress}
     labelled = {
         **base,

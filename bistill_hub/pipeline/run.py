@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,22 +96,13 @@ def run(
     begin = time.monotonic()
     folder = Path(output_dir)
     check_writable(folder)
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        with lock.acquire(timeout=0):
-            data = preflight(recipe, folder)
-            shown = command or f"bistill run {recipe.name}"
-            stages = stages_of(recipe, data, command=shown, progress=progress)
-            wanted = _wanted(stages, folder, from_stage, until, fresh)
-            write_json(folder / RECIPE_FILE, {"recipe": recipe.model_dump(mode="json"), "command": shown})
-            records = _do(wanted, folder, progress)
-    except Timeout:
-        raise InputError(
-            "another run is writing there",
-            field="output",
-            value=str(folder),
-            remedy="wait for it, or choose another folder",
-        ) from None
+    with locked(folder):
+        data = preflight(recipe, folder)
+        shown = command or f"bistill run {recipe.name}"
+        stages = stages_of(recipe, data, command=shown, progress=progress)
+        wanted = _wanted(stages, folder, from_stage, until, fresh)
+        write_json(folder / RECIPE_FILE, {"recipe": recipe.model_dump(mode="json"), "command": shown})
+        records = do_stages(wanted, folder, progress=progress)
     repository = folder / stages[-1].slug / REPOSITORY_FOLDER if wanted[-1] is stages[-1] else None
     seconds = round(time.monotonic() - begin, 1)
     return RunResult(repository, _results(data, records), tuple(records), seconds)
@@ -138,11 +130,46 @@ def _wanted(
     return wanted
 
 
-def _do(stages: Sequence[Stage], folder: Path, progress: bool) -> list[StageRecord]:
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep others from writing to a run's folder meanwhile.
+
+    Raises:
+        InputError: another run is writing there.
+    """
+    try:
+        with FileLock(folder / LOCK_FILE).acquire(timeout=0):
+            yield
+    except Timeout:
+        raise InputError(
+            "another run is writing there",
+            field="output",
+            value=str(folder),
+            remedy="wait for it, or choose another folder",
+        ) from None
+
+
+def do_stages(
+    stages: Sequence[Stage], folder: Path, *, progress: bool, before: Sequence[StageRecord] = ()
+) -> list[StageRecord]:
+    """Do stages in order, each in a folder of its own in a run's folder; those that are finished are skipped.
+
+    Args:
+        stages: The stages.
+        folder: The run's folder.
+        progress: Say which stage is done.
+        before: Records of stages that these need and that are none of them.
+
+    Returns:
+        Records of the earlier stages and of these.
+
+    Raises:
+        BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
+    """
     from rich.console import Console
 
     console = Console(stderr=True, quiet=not progress)
-    records: list[StageRecord] = []
+    records = list(before)
     for number, stage in enumerate(stages, 1):
         console.print(f"[bold]Stage {number} of {len(stages)}:[/bold] {stage.name}")
         done = by_name(records)

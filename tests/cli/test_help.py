@@ -38,5 +38,18 @@ def test_every_argument_and_option_is_explained(command):
 
 def test_the_list_of_commands_says_what_each_does():
     text = CliRunner().invoke(cli.main, ["--help"]).output
-    for name in ("run", "plan", "inspect", "trim", "eval", "package", "export", "push", "pretrain", "demo"):
+    for name in (
+        "run",
+        "plan",
+        "inspect",
+        "trim",
+        "eval",
+        "package",
+        "export",
+        "check",
+        "push",
+        "pairs",
+        "pretrain",
+        "demo",
+    ):
         assert f"\n  {name} " in text, name

@@ -106,6 +106,12 @@ def not_finite_in_base(folder):
     edit_delta(base_sha256=state_sha256(load_file(folder / BASE)))(folder)
 
 
+def empty_delta(folder):
+    delta = SparseDelta.load(folder / DELTA)
+    sparse = {name: replace(update, values=torch.zeros_like(update.values)) for name, update in delta.sparse.items()}
+    SparseDelta(sparse, delta.dense, delta.metadata).save(folder / DELTA)
+
+
 def cut_delta(folder):
     (folder / DELTA).write_bytes((folder / DELTA).read_bytes()[:-5])
 
@@ -128,6 +134,17 @@ def add_token(tokenizer):
     tokenizer["model"]["vocab"]["zzz"] = len(tokenizer["model"]["vocab"])
 
 
+def swap_tokens(tokenizer):
+    vocabulary = tokenizer["model"]["vocab"]
+    one, other = sorted(vocabulary, key=vocabulary.get)[-2:]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+
+
+def repeat_id(tokenizer):
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.get)] -= 1
+
+
 def other_map(auto, value):
     return edit_json(CONFIG, lambda config: config["auto_map"].update({auto: value}))
 
@@ -145,6 +162,22 @@ TAMPERING = {
     "a delta with other labels": (
         edit_delta(labels=["O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "I-PER", "B-PER"]),
         {("hashes", DELTA)},
+    ),
+    "a delta of another folder": (edit_delta(task="pos"), {("hashes", DELTA)}),
+    "a delta without a head": (
+        edit_delta(head="none"),
+        {("hashes", DELTA), ("loading", DELTA), ("results", RESULTS)},
+    ),
+    "a delta of zeros": (empty_delta, {("loading", DELTA), ("results", RESULTS)}),
+    "a recipe that is no JSON": (write_files("recipe.json"), {("files", "recipe.json"), ("card", "recipe.json")}),
+    "two tokens of one id": (edit_json(TOKENIZER, repeat_id), {("tokenizer", TOKENIZER)}),
+    "another vocabulary size": (
+        edit_json(CONFIG, lambda config: config.update(vocab_size=config["vocab_size"] - 1)),
+        {("tokenizer", TOKENIZER), ("tokenizer", CONFIG), ("loading", BASE), ("loading", DELTA), ("results", RESULTS)},
+    ),
+    "a result of another role": (
+        student(lambda one: one.update(role="target")),
+        {("results", RESULTS)},
     ),
     "a delta of a newer format": (
         lambda folder: (folder / DELTA).write_bytes(
@@ -182,6 +215,7 @@ TAMPERING = {
     "no delta": (remove(DELTA), {("files", DELTA), ("results", RESULTS)}),
     "no results": (remove(RESULTS), {("card", RESULTS), ("card", CARD)}),
     "no weights": (remove(BASE), {("files", BASE)}),
+    "two tokens swapped": (edit_json(TOKENIZER, swap_tokens), {("tokenizer", TOKENIZER)}),
     "another token": (edit_json(TOKENIZER, add_token), {("tokenizer", TOKENIZER)}),
     "a tokenizer that cuts": (
         set_in(TOKENIZER, truncation={"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}),
@@ -250,14 +284,33 @@ TOGETHER = (
     ("code for the tokenizer", "another score in the results"),
     ("a kernel from elsewhere", "missing files"),
     ("no delta", "another token"),
-    ("no results", "a tokenizer without types"),
+    ("no results", "a tokenizer without types", "two tokens swapped"),
     ("no weights", "an entry of no result"),
     ("a tokenizer that is built anew", "results of other weights"),
     ("another special id", "a score that is no number"),
     ("a result of another task", "a tokenizer that reads too much"),
     ("another teacher", "a special token less"),
+    ("a delta of another folder", "a result of another role", "two tokens of one id"),
+    ("a delta of zeros", "a recipe that is no JSON"),
+    ("a delta without a head",),
+    ("another vocabulary size",),
 )
 """Each once; what is altered together is found by other checks or in other files."""
+
+
+SAID = {
+    "another token": "the id of 'zzz' is",
+    "two tokens swapped": "its SHA-256 is not",
+    "two tokens of one id": "two tokens have the same id",
+    "a delta of another folder": "it lies in the folder of ner",
+    "a delta of zeros": "all of its changes are by nothing",
+    "a delta without a head": "there is no such head",
+    "a weight that is no number": "AutoModelForMaskedLM computes values that are not finite",
+    "a score that is no number": "score = nan: not a fraction",
+    "another score in the results": "score = 0.5: outside its interval",
+    "a result of another role": "role = 'target'",
+}
+"""Words of a finding, where another one could stand for it."""
 
 
 def test_every_alteration_is_tried():
@@ -270,6 +323,8 @@ def test_everything_that_was_altered_is_found_in_its_file(copy, together):
         TAMPERING[what][0](copy)
     report = check_pair(copy)
     assert found(report) == set().union(*(TAMPERING[what][1] for what in together)), report.findings
+    for what in together:
+        assert any(SAID.get(what, "") in finding.problem for finding in report.findings), what
     for finding in report.findings:
         assert finding.problem
         assert finding.remedy

@@ -287,7 +287,6 @@ def test_a_pair_that_says_little_of_itself_is_exported_all_the_same(runs, tmp_pa
 @pytest.fixture
 def hub(runs, monkeypatch, tmp_path):
     with serving(monkeypatch, tmp_path / "home") as server:
-        monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # the client that it keeps has another endpoint
         server.organization("lab", alice="write")
         server.create("lab/bistill-en-sw", runs["bert"].repository)
         monkeypatch.setenv("HF_TOKEN", server.user("alice").token)

@@ -9,6 +9,8 @@ import textwrap
 
 import pytest
 import torch
+from hubserver.client import environment
+from hubserver.server import HubServer
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -22,6 +24,7 @@ from transformers import (
 
 import bistill_hub
 from bistill_hub import BistillForTokenClassification, BistillModel, SparseDelta
+from bistill_hub.hub.repository import PairModel, write_model
 from bistill_hub.model import modeling_bistill
 
 BACKBONES = ("bert", "xlm-roberta")
@@ -42,9 +45,8 @@ for name in CLASSES:
     classes[name] = f"{type(model).__module__}.{type(model).__name__}"
     with torch.no_grad():
         outputs = model(**inputs)
-    found[name] = (outputs.logits if "logits" in outputs else outputs.last_hidden_state).clone()
-    if "pooler_output" in outputs:
-        found[name + ".pooler"] = outputs.pooler_output.clone()
+    for field, tensor in outputs.items():
+        found[name if field in ("logits", "last_hidden_state") else f"{name}.{field}"] = tensor.clone()
 save_file({name: tensor.contiguous() for name, tensor in found.items()}, OUTPUT)
 print(json.dumps({"classes": classes, "package": sys.modules.get("bistill_hub") is not None,
                   "model_type": model.config.model_type}))
@@ -56,14 +58,15 @@ def own_class(auto, backbone):
     return NATIVE[backbone] + ("Model" if auto == "AutoModel" else auto.removeprefix("AutoModel"))
 
 
-def fresh(code, tmp_path, *, package, **names):
+def fresh(code, tmp_path, *, package, environment=None, **names):
     """Run code in a new interpreter, which can or cannot import the package; return the JSON of its last line."""
+    client = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1", **(environment or {})}
     start = "import bistill_hub" if package else "import sys; sys.modules['bistill_hub'] = None  # not installed"
     assignments = "\n".join(f"{name} = {value!r}" for name, value in names.items())
     result = subprocess.run(
         [sys.executable, "-c", f"{start}\n{assignments}\n{textwrap.dedent(code)}"],
         cwd=tmp_path,
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, **client},
         capture_output=True,
         text=True,
         check=False,
@@ -309,6 +312,75 @@ def test_a_pair_loads_by_hub_id_and_revision_from_a_cache(pair, tmp_path):
     assert main.name_or_path == "org/bistill-en-sw"
     with pytest.raises(OSError, match="cached files"):
         AutoModel.from_pretrained("org/bistill-en-fr", **options)
+
+
+@pytest.fixture(scope="module")
+def five_heads(runs, tmp_path_factory):
+    """A pair with a task for each head that takes one, and the language-modelling head."""
+    packaged = runs["bert"].repository
+    deltas = {"ner": SparseDelta.load(packaged / "tasks/ner/delta.safetensors")}
+    start = load_file(packaged / "model.safetensors")
+    for task, auto, labels in (
+        ("nli", AutoModelForSequenceClassification, ["entailment", "neutral", "contradiction"]),
+        ("qa", AutoModelForQuestionAnswering, []),
+    ):
+        torch.manual_seed(1)
+        model = auto.from_pretrained(packaged, task=None, num_labels=max(2, len(labels)))
+        name = "bert.encoder.layer.0.output.dense.weight"
+        tuned = dict(model.named_parameters())
+        with torch.no_grad():
+            tuned[name][0] += 0.1
+        head = "sequence-classification" if labels else "question-answering"
+        deltas[task] = SparseDelta.from_models(
+            {each: tensor for each, tensor in start.items() if each in tuned},
+            tuned,
+            metadata={"head": head, "labels": labels, "density": 0.1},
+        )
+    config = AutoConfig.from_pretrained(packaged)
+    described = PairModel(
+        config=AutoModel.from_pretrained(packaged).config,
+        source_language="en",
+        target_language="sw",
+        layer_map=tuple(config.layer_map),
+        vocabulary=config.vocabulary,
+    )
+    folder = tmp_path_factory.mktemp("five") / "pair"
+    write_model(folder, described, start, AutoTokenizer.from_pretrained(packaged), deltas)
+    return folder
+
+
+FIVE = [*AUTO, "AutoModelForSequenceClassification", "AutoModelForQuestionAnswering"]
+
+
+def test_all_five_heads_load_by_id_from_a_cold_cache_with_and_without_the_package(five_heads, tmp_path):
+    tensors = {}
+    probe = {"SENTENCES": SENTENCES, "CLASSES": FIVE}
+    with HubServer() as hub:
+        hub.create("org/bistill-en-sw", five_heads)
+        for name, package, options in (("package", True, {}), ("remote", False, {"trust_remote_code": True})):
+            said = fresh(
+                PROBE,
+                tmp_path,
+                package=package,
+                environment=environment(hub, tmp_path / f"home-{name}"),
+                REPOSITORY="org/bistill-en-sw",
+                OPTIONS=options,
+                OUTPUT=str(tmp_path / f"{name}.safetensors"),
+                **probe,
+            )
+            assert said["classes"] == {
+                auto: f"transformers.models.bert.modeling_bert.{own_class(auto, 'bert')}" for auto in FIVE
+            }
+            tensors[name] = load_file(tmp_path / f"{name}.safetensors")
+        assert not hub.unknown
+    options = {"REPOSITORY": str(five_heads), "OPTIONS": {}, "OUTPUT": str(tmp_path / "folder.safetensors")}
+    fresh(PROBE, tmp_path, package=True, **options, **probe)
+    expected = load_file(tmp_path / "folder.safetensors")
+    assert {"AutoModelForQuestionAnswering.start_logits", "AutoModelForSequenceClassification"} < set(expected)
+    for found in tensors.values():
+        assert set(found) == set(expected)
+        for name, tensor in expected.items():
+            assert torch.equal(found[name], tensor), name
 
 
 def test_the_hubs_arguments_reach_every_file(pair, monkeypatch):

@@ -14,6 +14,7 @@ from hubserver.visitor import nothing_changes, own, serving
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from bistill_hub import BistillError, InputError
+from bistill_hub.cards.sections import read_section, read_sections
 from bistill_hub.hub import push as module
 from bistill_hub.hub.check import check_pair
 from bistill_hub.hub.push import plan_push, push_pair_to_hub
@@ -114,6 +115,51 @@ def test_a_pair_that_did_not_change_makes_no_commit_also_from_a_clone_with_what_
     (copy / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
     with nothing_changes(published):
         assert push_pair_to_hub(copy, REPO).commit is None
+
+
+EDITED = "Edited on the Hub: *read by hand*.\n"
+MORE = "\n<!-- bistill:keep thanks -->\nThanks to all.\n<!-- bistill:end thanks -->\n"
+
+
+def edit_there(hub):
+    """Somebody writes in the card on the Hub: other limits, and a section of their own."""
+    card = own({path: file.content for path, file in hub.commits(REPO)[0].tree.items()})["README.md"].decode()
+    limits = read_section(card, "limits")
+    hub.commit(REPO, {"README.md": (card.replace(limits, EDITED) + MORE).encode()}, author="bob")
+    return limits
+
+
+def card_there(hub):
+    return hub.commits(REPO)[0].tree["README.md"].content.decode()
+
+
+def test_what_people_wrote_on_the_hub_is_kept(published, pair):
+    edit_there(published)
+    with nothing_changes(published):
+        assert push_pair_to_hub(pair, REPO).commit is None
+    assert read_sections(card_there(published)) == {"limits": EDITED, "thanks": "Thanks to all.\n"}
+
+
+def test_limits_that_were_edited_here_too_are_refused_unless_ours_are_asked_for(published, pair, tmp_path):
+    limits = edit_there(published)
+    copy = shutil.copytree(pair, tmp_path / "copy")
+    card = (copy / "README.md").read_text()
+    (copy / "README.md").write_text(card.replace(limits, "Edited here.\n"))
+    with (
+        nothing_changes(published),
+        pytest.raises(InputError, match=r"README\.md: section limits: it was edited"),
+    ):
+        push_pair_to_hub(copy, REPO)
+    push_pair_to_hub(copy, REPO, replace=True)
+    assert read_sections(card_there(published)) == {"limits": "Edited here.\n"}
+
+
+def test_limits_that_were_edited_here_alone_replace_those_on_the_hub(published, pair, tmp_path):
+    copy = shutil.copytree(pair, tmp_path / "copy")
+    card = (copy / "README.md").read_text()
+    (copy / "README.md").write_text(card.replace(read_section(card, "limits"), "Edited here.\n"))
+    push_pair_to_hub(copy, REPO)
+    assert read_section(card_there(published), "limits") == "Edited here.\n"
 
 
 def test_after_a_push_the_pair_is_loaded_by_its_id_from_a_cold_cache(published, pair, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, hub: HubServer, home: Path) -> None
     for name, value in settings.items():
         monkeypatch.setattr(constants, name, value)
     monkeypatch.setattr(hf_api.api, "endpoint", hub.endpoint)
+    if "transformers.utils.hub" in sys.modules:  # it keeps a client, with the endpoint of its first use
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)

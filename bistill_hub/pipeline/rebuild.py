@@ -1,0 +1,269 @@
+"""What a run needs to train one more task on a published pair: its recipe again, and the student as phase 1 left it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from ..cards.facts import CardFacts
+from ..errors import InputError
+from ..model.configuration_bistill import BistillConfig
+from ..model.modeling_bistill import BASE_FILE
+from ..recipe import Recipe, TaskRecipe, Teacher
+from ..sources import file_sha256
+from ..teacher import load_config, load_tokenizer
+from .manifest import StageRecord
+from .order import STUDENT, Stage
+from .packaging import _portable_source, _public, _training_row, public_name
+from .preflight import TaskData
+from .stages import STUDENT_FILE, TOKEN_MAP_FILE
+
+RECIPE_FILE = "recipe.json"
+_TOKENIZER_FILE = "tokenizer.json"
+_STUDENT_FILES = (BASE_FILE, _TOKENIZER_FILE, "tokenizer_config.json")
+_OF_PUBLICATION = ("sha256", "versions")
+"""What stands in `recipe.json` beside the recipe."""
+
+_UNPUBLISHED_BASELINE = "no_phase_1"
+"""It starts from the student before phase 1, which no pair holds."""
+
+_ANOTHER_TEACHER = "name the multilingual model that the student was cut out of (--teacher, teacher=)"
+_COMPARED = ("hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+_EXAMPLES = 1000
+_COVERED = 0.75
+"""Of the share of a language's text that the vocabulary covered when it was chosen, how much has to be left."""
+
+
+def published_recipe(pair: Path, task: Mapping[str, Any], *, teacher: str | None = None) -> Recipe:
+    """Return the recipe of a published pair with one task, a new one, in place of its own.
+
+    Baselines are those of the pair, but for the student without phase 1, which is not published.
+
+    Args:
+        pair: The pair's folder.
+        task: Fields of a `TaskRecipe`.
+        teacher: Hub id or folder of the multilingual teacher; None for the one that the pair names.
+
+    Raises:
+        InputError: a field of the task is wrong, `recipe.json` is none of this pair, or the teacher has to be named.
+    """
+    try:
+        settings = TaskRecipe.model_validate(dict(task))
+    except ValidationError as error:
+        raise InputError.from_validation(error, within=f"tasks.{task['name']}", fields=task) from error
+    file = pair / RECIPE_FILE
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+        for name in _OF_PUBLICATION:
+            fields.pop(name, None)
+        for side in ("source", "target"):
+            fields[side]["text"].pop("sha256", None)
+        fields["tasks"] = ()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            "this is no recipe of a pair", file=file, remedy="restore the one that was packaged"
+        ) from error
+    recipe = Recipe.make(fields, file=file)
+    config = BistillConfig.from_pretrained(pair)
+    codes = (recipe.source.code, recipe.target.code)
+    if codes != (config.source_language, config.target_language):
+        raise InputError(
+            f"the languages of config.json are {config.source_language} and {config.target_language}",
+            file=file,
+            field="source.code, target.code",
+            value=codes,
+            remedy="restore the recipe that was packaged",
+        )
+    return recipe.model_copy(
+        update={
+            "tasks": (settings,),
+            "teacher": _teacher(recipe, config, teacher),
+            "baselines": tuple(name for name in recipe.baselines if name != _UNPUBLISHED_BASELINE),
+        }
+    )
+
+
+def _teacher(recipe: Recipe, config: BistillConfig, name: str | None) -> Teacher:
+    if name is None:
+        if config.teacher is None:
+            raise InputError(
+                "the pair's teacher has no public name",
+                field="teacher",
+                value=recipe.teacher.model,
+                remedy=_ANOTHER_TEACHER,
+            )
+        place = {"model": config.teacher, "revision": config.teacher_revision}
+    else:
+        place = {"model": name, "revision": config.teacher_revision if name == config.teacher else None}
+    return recipe.teacher.model_copy(update=place)
+
+
+def check_teacher(pair: Path, recipe: Recipe, facts: CardFacts) -> torch.Tensor:
+    """Refuse a teacher that is not the pair's, and find the pair's tokens in it.
+
+    Args:
+        pair: The pair's folder.
+        recipe: What `published_recipe` returned.
+        facts: What the pair's card states.
+
+    Returns:
+        int64 [V_student], the teacher's id of each token of the pair.
+
+    Raises:
+        InputError: there is no such teacher; it has another architecture, size or number of layers; or its vocabulary
+            does not hold the pair's tokens in the same order.
+    """
+    model, revision = recipe.teacher.model, recipe.teacher.revision
+    student = BistillConfig.from_pretrained(pair).backbone_config()
+    teacher = load_config(model, revision)
+    expected = {
+        "model_type": student.model_type,
+        "num_hidden_layers": facts.teacher_size.layers,
+        "vocab_size": facts.teacher_size.vocabulary,
+        **{name: getattr(student, name) for name in _COMPARED},
+    }
+    for name, wanted in expected.items():
+        if (found := getattr(teacher, name)) != wanted:
+            raise InputError(
+                f"this is not the pair's teacher, which has {wanted}",
+                file=model,
+                field=name,
+                value=found,
+                remedy=_ANOTHER_TEACHER,
+            )
+    there = load_tokenizer(model, revision).get_vocab()
+    tokens = Tokenizer.from_file(str(pair / _TOKENIZER_FILE)).get_vocab(with_added_tokens=True)
+    ordered = sorted(tokens, key=tokens.__getitem__)
+    missing = [token for token in ordered if token not in there]
+    if missing:
+        raise InputError(
+            f"this is not the pair's teacher: it lacks {len(missing)} of the pair's {len(ordered)} tokens",
+            file=model,
+            field="tokenizer",
+            value=missing[0],
+            remedy=_ANOTHER_TEACHER,
+        )
+    token_map = torch.tensor([there[token] for token in ordered])
+    if bool((token_map.diff() <= 0).any()):
+        raise InputError(
+            "this is not the pair's teacher: it has the pair's tokens in another order",
+            file=model,
+            field="tokenizer",
+            remedy=_ANOTHER_TEACHER,
+        )
+    return token_map
+
+
+def check_delta_of_language(recipe: Recipe) -> None:
+    """Refuse a task SFT of the teacher that goes on top of a language SFT which nobody published.
+
+    Raises:
+        InputError: the task's teacher is to be such a one.
+    """
+    source = recipe.source.code
+    language_delta = recipe.teacher.language_deltas.get(source)
+    delta = recipe.tasks[0].teacher.delta
+    if delta is not None and language_delta is not None and "/" not in language_delta:
+        raise InputError(
+            f"it goes on top of the teacher's delta of {source}, {language_delta}, which has no public name",
+            field=f"tasks.{recipe.tasks[0].name}.teacher.delta",
+            value=public_name(delta) or Path(delta).name,
+            remedy="leave it out, so that the teacher is fine-tuned, or name a tuned model as teacher.model",
+        )
+
+
+def check_languages(recipe: Recipe, data: TaskData, token_map: torch.Tensor, facts: CardFacts) -> None:
+    """Refuse data whose text is of another language, as the pair's vocabulary tells it.
+
+    Of each source the first examples are looked at. A language whose text is made of much the same pieces is not told.
+
+    Args:
+        recipe: What `published_recipe` returned.
+        data: The task's data.
+        token_map: What `check_teacher` returned.
+        facts: What the pair's card states.
+
+    Raises:
+        InputError: the vocabulary covers much less of the text than of the text that it was chosen on.
+    """
+    tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
+    kept, special = frozenset(token_map.tolist()), frozenset(tokenizer.all_special_ids)
+    languages = {name: recipe.source for name in ("train", "validation", "test_source")} | {
+        "test_target": recipe.target
+    }
+    for name, source in data.recipe.sources.items():
+        read = {"train": data.train, "validation": data.validation}.get(name)
+        dataset = data.task.read(source) if read is None else read
+        first = dataset.select(range(min(_EXAMPLES, len(dataset))))
+        features = data.task.encode(first, tokenizer, data.labels, data.recipe.max_length)
+        pieces = [piece for row in features["input_ids"] for piece in row if piece not in special]
+        share = sum(piece in kept for piece in pieces) / max(1, len(pieces))
+        language = languages[name]
+        usual = facts.vocabulary.get("languages", {}).get(language.code, {}).get("corpus_tokens_kept", 1.0)
+        if share < _COVERED * usual:
+            raise InputError(
+                f"the pair's vocabulary covers {100 * share:.1f} % of it, and {100 * usual:.1f} % of the text in "
+                f"{language.name} that it was chosen on",
+                file=source.name,
+                field=f"tasks.{data.recipe.name}.{name}",
+                remedy=f"name data in {language.name}",
+            )
+
+
+def student_stage(pair: Path, token_map: torch.Tensor) -> Stage:
+    """Return the stage that leaves what phase 0 and phase 1 leave, out of a published pair.
+
+    Args:
+        pair: The pair's folder.
+        token_map: What `check_teacher` returned.
+    """
+    config = BistillConfig.from_pretrained(pair)
+    vocabulary = config.vocabulary or {}
+    facts = {
+        "layer_map": list(config.layer_map),
+        "vocabulary": {"tokens_before": vocabulary.get("teacher_size"), "tokens_after": vocabulary.get("size")},
+    }
+    native = config.backbone_config()
+    native.name_or_path = ""  # where the pair lies is nothing that training depends on
+    files = {name: file_sha256(pair / name) for name in _STUDENT_FILES}
+
+    def work(place: Path, done: Any) -> dict[str, Any]:
+        _copy(pair, place, _STUDENT_FILES)
+        native.save_pretrained(place)
+        save_file({"token_map": token_map}, place / TOKEN_MAP_FILE)
+        (place / STUDENT_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        return {}
+
+    hashed = hashlib.sha256(token_map.numpy().tobytes()).hexdigest()
+    inputs = {**facts, "files": files, "config": json.loads(native.to_json_string()), "token_map": hashed}
+    return Stage(STUDENT, (), inputs, work)
+
+
+def portable_task(task: TaskRecipe) -> dict[str, Any]:
+    """A task's recipe as it is published: local files by name and hash, never by where they lie on this machine."""
+    fields: dict[str, Any] = task.model_dump(mode="json")
+    for name, source in task.sources.items():
+        fields[name] |= _portable_source(source)
+    for name in ("model", "delta"):
+        if fields["teacher"][name] is not None:
+            fields["teacher"][name] = _public(fields["teacher"][name])
+    return fields
+
+
+def training_row(stage: StageRecord) -> dict[str, Any]:
+    """What the card's table of stages says of one."""
+    return _training_row(stage)
+
+
+def _copy(source: Path, target: Path, names: Iterable[str]) -> None:
+    for name in names:
+        shutil.copyfile(source / name, target / name)
