@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .errors import BistillError, InputError
     from .evaluation.answering import answer
     from .evaluation.evaluate import evaluate_pair
+    from .hub.add_task import add_task
     from .hub.check import check_pair
     from .hub.export import export_model, push_export
     from .hub.pairs import list_pairs
@@ -59,6 +60,7 @@ _HOMES = {
     "SparseTaskDistillationArguments": "distillation.task",
     "SparseTaskDistillationTrainer": "distillation.task",
     "StudentParts": "student.build",
+    "add_task": "hub.add_task",
     "answer": "evaluation.answering",
     "build_student": "student.build",
     "check_pair": "hub.check",
@@ -94,6 +96,7 @@ __all__ = [
     "SparseTaskDistillationTrainer",
     "StudentParts",
     "__version__",
+    "add_task",
     "answer",
     "build_student",
     "check_pair",

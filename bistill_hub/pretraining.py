@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from .distillation.recording import calm
 from .errors import InputError
 from .sources import TextSource
 
@@ -393,7 +394,6 @@ def _train(
     trainer = transformers.Trainer(model=model, args=arguments, data_collator=collator, train_dataset=schedule)
     # BERT and XLM-R take num_items_in_batch but ignore it: the Trainer would take their mean loss for a scaled one.
     trainer.model_accepts_loss_kwargs = False
-    # It takes the progress bar's place, and prints every loss.
-    trainer.remove_callback(transformers.PrinterCallback)
+    calm(trainer)
     trainer.train()
     return [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]

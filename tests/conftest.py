@@ -177,3 +177,51 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
         result = CliRunner().invoke(cli.main, ["demo", "--output", str(folder), "--quiet"])
     assert result.exit_code == 0, result.output
     return DemoRun(shown[0].run, shown[0].loaded, shown[0].answers, result.output)
+
+
+@pytest.fixture(scope="session")
+def five_heads(runs: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pair with a task for each head, and the language-modelling head; nothing of it is trained but `ner`."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForQuestionAnswering,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+    )
+
+    from bistill_hub import SparseDelta
+    from bistill_hub.hub.repository import PairModel, write_model
+
+    packaged = runs["bert"].repository
+    deltas = {"ner": SparseDelta.load(packaged / "tasks/ner/delta.safetensors")}
+    start = load_file(packaged / "model.safetensors")
+    for task, auto, labels in (
+        ("nli", AutoModelForSequenceClassification, ["entailment", "neutral", "contradiction"]),
+        ("qa", AutoModelForQuestionAnswering, []),
+    ):
+        torch.manual_seed(1)
+        model = auto.from_pretrained(packaged, task=None, num_labels=max(2, len(labels)))
+        name = "bert.encoder.layer.0.output.dense.weight"
+        tuned = dict(model.named_parameters())
+        with torch.no_grad():
+            tuned[name][0] += 0.1
+        head = "sequence-classification" if labels else "question-answering"
+        deltas[task] = SparseDelta.from_models(
+            {each: tensor for each, tensor in start.items() if each in tuned},
+            tuned,
+            metadata={"head": head, "labels": labels, "density": 0.1},
+        )
+    config = AutoConfig.from_pretrained(packaged)
+    described = PairModel(
+        config=AutoModel.from_pretrained(packaged).config,
+        source_language="en",
+        target_language="sw",
+        layer_map=tuple(config.layer_map),
+        vocabulary=config.vocabulary,
+    )
+    folder = tmp_path_factory.mktemp("five") / "pair"
+    write_model(folder, described, start, AutoTokenizer.from_pretrained(packaged), deltas)
+    return folder

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from stub_hub import StubHub
+from hubserver.visitor import own, serving
 
 from bistill_hub import cli
+from bistill_hub.hub.repository import files_of
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,7 +41,7 @@ def commands(*beginning):
 
 
 @pytest.fixture
-def place(demo, tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
+def place(five_heads, tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
     """A working folder with the files that the README names, and a cache that holds `org/bistill-en-sw`."""
     shutil.copytree(tiny_teacher_dirs["bert"], tmp_path / "teacher")
     for language, file in text_files.items():
@@ -49,7 +50,7 @@ def place(demo, tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch)
         shutil.copyfile(ner_files["en"][split], tmp_path / f"{split}.en.conll")
     shutil.copyfile(ner_files["sw"]["test"], tmp_path / "test.sw.conll")
     published = tmp_path / "home" / "hub" / "models--org--bistill-en-sw"
-    shutil.copytree(demo.run.repository, published / "snapshots" / ("a" * 40))
+    shutil.copytree(five_heads, published / "snapshots" / ("a" * 40))
     (published / "refs").mkdir()
     (published / "refs" / "main").write_text("a" * 40)
     monkeypatch.chdir(tmp_path)
@@ -108,37 +109,26 @@ def test_the_pretrain_command_runs(place):
     assert (place / "teacher" / "model.safetensors").is_file()
 
 
-def test_the_upload_command_uploads_the_whole_repository(place, demo):
-    (words,) = commands("hf", "upload")
-    repository = shutil.copytree(demo.run.repository, place / words[-1])
-    tool = Path(sys.executable).with_name("hf")
-    with StubHub() as hub:
-        environment = {
-            **os.environ,
-            "HF_ENDPOINT": hub.endpoint,
-            "HF_TOKEN": "hf_of_the_stub",
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_OFFLINE": "0",
-        }
-        result = subprocess.run(
-            [str(tool), *words[1:]], cwd=place, env=environment, capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 0, result.stderr
-        sent = {
-            file.relative_to(repository).as_posix(): file.read_bytes()
-            for file in repository.rglob("*")
-            if file.is_file()
-        }
-        assert hub.files == sent
+def test_the_commands_that_publish_check_a_pair_and_put_it_on_the_hub(place, runs, monkeypatch):
+    (check,), (push,) = commands("bistill", "check"), commands("bistill", "push")
+    repository = shutil.copytree(runs["bert"].repository, place / push[2])
+    with serving(monkeypatch, place / "home") as hub:
+        hub.organization("org", alice="write")
+        monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
+        for words in (check, push):
+            result = CliRunner().invoke(cli.main, words[1:])
+            assert result.exit_code == 0, result.output
+        there = own(hub.commits("org/bistill-en-sw")[0].tree)
+    assert set(there) == {file.as_posix() for file in files_of(repository)}
 
 
 def test_every_command_of_the_readme_is_one_of_those_executed_here():
-    executed = {("bistill", "run"), ("bistill", "inspect"), ("bistill", "pretrain"), ("hf", "upload")}
+    executed = {("bistill", name) for name in ("run", "inspect", "pretrain", "check", "push")}
     assert {tuple(words[:2]) for words in COMMANDS} == executed
 
 
 def test_the_table_of_commands_is_that_of_the_command_line():
-    assert set(re.findall(r"^\| `bistill ([a-z]+)", TEXT, re.MULTILINE)) == set(cli.main.commands)
+    assert set(re.findall(r"^\| `bistill ([a-z-]+)", TEXT, re.MULTILINE)) == set(cli.main.commands)
 
 
 def test_the_first_two_commands_set_up_and_do_what_ci_does():

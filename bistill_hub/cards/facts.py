@@ -72,7 +72,8 @@ class CardFacts:
         student_size: Size of the student.
         layer_map: For each student layer the teacher layer it was copied from.
         language_modelling_head: Whether the repository holds one.
-        tasks: By task: `head`, `labels`, `density` of the delta.
+        tasks: By task: `head`, `labels`, `density` of the delta; of one that was added later also `added`: its `recipe`
+            and the `command`.
         results: Every score.
         vocabulary: The vocabulary report, JSON values.
         training: `stages`: name, settings, final loss and seconds of each; `machines`: what they ran on;

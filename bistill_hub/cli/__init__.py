@@ -4,6 +4,7 @@ One module a command, or two of a kind. At import they need click alone: what a 
 so that `--help` answers at once.
 """
 
+from .add_task import add_task_command
 from .check import check_command
 from .demo import demo_command
 from .evaluate import eval_command
@@ -30,6 +31,7 @@ for _command in (
     export_command,
     check_command,
     push_command,
+    add_task_command,
     pairs_command,
     pretrain_command,
 ):

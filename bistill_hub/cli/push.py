@@ -28,7 +28,11 @@ Examples:
 @click.option("--revision", help="Branch, or refs/pr/N to add to that pull request.  [default: the main branch]")
 @click.option("--tag", help="A tag to set at the commit, such as v1.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done to which file, and do nothing.")
-@click.option("--replace", is_flag=True, help="Delete tasks that the repository has and DIR lacks.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Delete tasks that the repository has and DIR lacks, and take DIR's text where the card was edited there.",
+)
 @click.option(
     "--endpoint",
     metavar="URL",

@@ -1,4 +1,4 @@
-"""Keeps a training's log for the card: what each logged update said, without what depends on the clock."""
+"""What a training tells while it runs: a log for the card without what depends on the clock, and a bar to look at."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 LOG_FILE = "log.json"
 """In a training's output folder."""
@@ -32,6 +40,31 @@ class LogRecorder(TrainerCallback):
         unfinished = file.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(_timeless(state.log_history)) + "\n", encoding="utf-8")
         unfinished.replace(file)
+
+
+class LossOnBar(ProgressCallback):
+    """The Trainer's progress bar, with the latest loss on it instead of a printed line for each."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the loss, and the loss on held-out data where there is one."""
+        shown = {name: f"{logs[name]:.4g}" for name in ("loss", "eval_loss") if logs and name in logs}
+        if self.training_bar is not None and shown:
+            self.training_bar.set_postfix(shown, refresh=False)
+
+
+def calm(trainer: Trainer) -> Trainer:
+    """Have a trainer print no line for each log; a bar, where it shows one, has the loss on it."""
+    trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(ProgressCallback) is not None:
+        trainer.add_callback(LossOnBar())
+    return trainer
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

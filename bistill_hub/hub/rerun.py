@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..cards.facts import FACTS_FILE
 from ..errors import InputError, first_line
 from ..evaluation.evaluate import TestSet, evaluate_model, labels_of, read_predictions
 from ..evaluation.results import Result, read_results
@@ -128,7 +129,12 @@ class Again:
         return predictions
 
     def _recipe(self, pair: PairFolder) -> dict[str, Any]:
-        """What the recipe says of the task; empty where the task was added to the pair later."""
+        """What the recipe says of the task, or the card's facts where it was added to the pair later."""
+        of_card = pair.read_json(FACTS_FILE).get("tasks")
+        described = of_card.get(self.task) if isinstance(of_card, dict) else None
+        added = described.get("added") if isinstance(described, dict) else None
+        if isinstance(added, dict) and isinstance(added.get("recipe"), dict):
+            return added["recipe"]
         tasks = pair.read_json("recipe.json").get("tasks")
         listed = tasks if isinstance(tasks, list) else []
         return next((task for task in listed if isinstance(task, dict) and task.get("name") == self.task), {})

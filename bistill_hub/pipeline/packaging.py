@@ -18,9 +18,10 @@ from ..hub.repository import PairModel, package_pair, write_model
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
 from ..recipe import Recipe
-from ..sources import LabelledSource, file_sha256
+from ..sources import LabelledSource
 from ..teacher import load_tokenizer
 from .manifest import WORK_FOLDER, StageRecord, versions
+from .portable import portable, public_name, shown_name
 from .stages import DELTA_FILE, STUDENT_FILE
 
 REPOSITORY_FOLDER = "repository"
@@ -62,9 +63,9 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
         results=results,
         vocabulary=student.facts["vocabulary"],
         training={
-            "stages": [_training_row(stage) for stage in stages if stage is not taught or recipe.bilingual.steps],
+            "stages": [training_row(stage) for stage in stages if stage is not taught or recipe.bilingual.steps],
             "machines": list(dict.fromkeys(stage.machine for stage in stages)),
-            "language_deltas": {code: _public(name) for code, name in recipe.teacher.language_deltas.items()},
+            "language_deltas": {code: shown_name(name) for code, name in recipe.teacher.language_deltas.items()},
         },
         corpora=student.facts["corpora"],
         datasets=_hub_datasets(recipe),
@@ -129,41 +130,6 @@ def lay_out(recipe: Recipe, folder: Path, student: Path, deltas: Mapping[str, Pa
     unfinished.rename(folder)
 
 
-def portable(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as it is published: local files by name and hash, never by where they lie on this machine."""
-    fields: dict[str, Any] = recipe.model_dump(mode="json")
-    fields["teacher"]["model"] = _public(recipe.teacher.model)
-    for field, language in (("source", recipe.source), ("target", recipe.target)):
-        fields[field]["text"] |= _portable_source(language.text)
-    for task, written in zip(recipe.tasks, fields["tasks"], strict=True):
-        for name, source in task.sources.items():
-            written[name] |= _portable_source(source)
-        for name in ("model", "delta"):
-            if written["teacher"][name] is not None:
-                written["teacher"][name] = _public(written["teacher"][name])
-    fields["teacher"]["language_deltas"] = {
-        code: _public(name) for code, name in recipe.teacher.language_deltas.items()
-    }
-    return fields
-
-
-def public_name(model: str) -> str | None:
-    """A model's Hub id, or None if it is a folder or file here."""
-    place = Path(model).expanduser()
-    looks_local = place.exists() or place.is_absolute() or model.startswith((".", "~"))
-    return None if looks_local else model
-
-
-def _public(model: str) -> str:
-    return public_name(model) or Path(model).name
-
-
-def _portable_source(source: Any) -> dict[str, Any]:
-    if source.path is None:
-        return {}
-    return {"path": source.name, "sha256": file_sha256(source.file)}
-
-
 def _curves(taught: StageRecord, deltas: Mapping[str, StageRecord]) -> tuple[LossCurve, ...]:
     curves = [LossCurve(name="phase 1", stages=(("", taught.facts["curve"]),))] if taught.facts["curve"] else []
     for name, record in sorted(deltas.items()):
@@ -172,11 +138,12 @@ def _curves(taught: StageRecord, deltas: Mapping[str, StageRecord]) -> tuple[Los
     return tuple(curves)
 
 
-def _training_row(stage: StageRecord) -> dict[str, Any]:
+def training_row(stage: StageRecord) -> dict[str, Any]:
+    """What the card's table of stages says of one."""
     settings = dict(stage.facts.get("settings") or {})
     for field in ("model", "delta"):  # what lies on this machine is nobody else's
         if settings.get(field) is not None:
-            settings[field] = _public(settings[field])
+            settings[field] = shown_name(settings[field])
     loss = stage.facts.get("loss")
     return {
         "name": stage.name,

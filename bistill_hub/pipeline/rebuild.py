@@ -21,9 +21,8 @@ from ..model.modeling_bistill import BASE_FILE
 from ..recipe import Recipe, TaskRecipe, Teacher
 from ..sources import file_sha256
 from ..teacher import load_config, load_tokenizer
-from .manifest import StageRecord
 from .order import STUDENT, Stage
-from .packaging import _portable_source, _public, _training_row, public_name
+from .portable import public_name
 from .preflight import TaskData
 from .stages import STUDENT_FILE, TOKEN_MAP_FILE
 
@@ -246,22 +245,6 @@ def student_stage(pair: Path, token_map: torch.Tensor) -> Stage:
     hashed = hashlib.sha256(token_map.numpy().tobytes()).hexdigest()
     inputs = {**facts, "files": files, "config": json.loads(native.to_json_string()), "token_map": hashed}
     return Stage(STUDENT, (), inputs, work)
-
-
-def portable_task(task: TaskRecipe) -> dict[str, Any]:
-    """A task's recipe as it is published: local files by name and hash, never by where they lie on this machine."""
-    fields: dict[str, Any] = task.model_dump(mode="json")
-    for name, source in task.sources.items():
-        fields[name] |= _portable_source(source)
-    for name in ("model", "delta"):
-        if fields["teacher"][name] is not None:
-            fields["teacher"][name] = _public(fields["teacher"][name])
-    return fields
-
-
-def training_row(stage: StageRecord) -> dict[str, Any]:
-    """What the card's table of stages says of one."""
-    return _training_row(stage)
 
 
 def _copy(source: Path, target: Path, names: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, PrinterCallback, TrainingArguments, set_seed
+from transformers import AutoConfig, TrainingArguments, set_seed
 from transformers.trainer_utils import EvalPrediction
 
 from ..corpora import BilingualBlocks, write_blocks
@@ -23,7 +23,7 @@ from ..distillation.bilingual import BilingualDistillationArguments, BilingualDi
 from ..distillation.checkpoints import CheckpointEvery
 from ..distillation.fine_tuning import TaskFineTuningTrainer
 from ..distillation.language_teacher import LanguageTeacher
-from ..distillation.recording import LogRecorder, read_log
+from ..distillation.recording import LogRecorder, calm, read_log
 from ..distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
 from ..model.modeling_bistill import BASE_FILE
 from ..recipe import Precision, Recipe
@@ -160,7 +160,7 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             eval_dataset=held_out,
             callbacks=[CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
         )
-        trainer.remove_callback(PrinterCallback)
+        calm(trainer)
         trainer.train(resume_from_checkpoint=True)
         state |= prefixed(encoder)
         curve = read_log(work)
@@ -217,7 +217,7 @@ def tune_teacher(
         **_common(recipe, settings.precision, steps, progress),
     )
     trainer = TaskFineTuningTrainer(model, args, train_dataset=features, **_watched(recipe, data, tokenizer))
-    trainer.remove_callback(PrinterCallback)
+    calm(trainer)
     trainer.train(resume_from_checkpoint=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -272,7 +272,7 @@ def distil_task(
     trainer = SparseTaskDistillationTrainer(
         model, args, teacher=tuned, train_dataset=features, **_watched(recipe, data, tokenizer)
     )
-    trainer.remove_callback(PrinterCallback)
+    calm(trainer)
     trainer.train(resume_from_checkpoint=True)
     delta = trainer.delta
     if delta is None:

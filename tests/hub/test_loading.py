@@ -24,7 +24,6 @@ from transformers import (
 
 import bistill_hub
 from bistill_hub import BistillForTokenClassification, BistillModel, SparseDelta
-from bistill_hub.hub.repository import PairModel, write_model
 from bistill_hub.model import modeling_bistill
 
 BACKBONES = ("bert", "xlm-roberta")
@@ -312,41 +311,6 @@ def test_a_pair_loads_by_hub_id_and_revision_from_a_cache(pair, tmp_path):
     assert main.name_or_path == "org/bistill-en-sw"
     with pytest.raises(OSError, match="cached files"):
         AutoModel.from_pretrained("org/bistill-en-fr", **options)
-
-
-@pytest.fixture(scope="module")
-def five_heads(runs, tmp_path_factory):
-    """A pair with a task for each head that takes one, and the language-modelling head."""
-    packaged = runs["bert"].repository
-    deltas = {"ner": SparseDelta.load(packaged / "tasks/ner/delta.safetensors")}
-    start = load_file(packaged / "model.safetensors")
-    for task, auto, labels in (
-        ("nli", AutoModelForSequenceClassification, ["entailment", "neutral", "contradiction"]),
-        ("qa", AutoModelForQuestionAnswering, []),
-    ):
-        torch.manual_seed(1)
-        model = auto.from_pretrained(packaged, task=None, num_labels=max(2, len(labels)))
-        name = "bert.encoder.layer.0.output.dense.weight"
-        tuned = dict(model.named_parameters())
-        with torch.no_grad():
-            tuned[name][0] += 0.1
-        head = "sequence-classification" if labels else "question-answering"
-        deltas[task] = SparseDelta.from_models(
-            {each: tensor for each, tensor in start.items() if each in tuned},
-            tuned,
-            metadata={"head": head, "labels": labels, "density": 0.1},
-        )
-    config = AutoConfig.from_pretrained(packaged)
-    described = PairModel(
-        config=AutoModel.from_pretrained(packaged).config,
-        source_language="en",
-        target_language="sw",
-        layer_map=tuple(config.layer_map),
-        vocabulary=config.vocabulary,
-    )
-    folder = tmp_path_factory.mktemp("five") / "pair"
-    write_model(folder, described, start, AutoTokenizer.from_pretrained(packaged), deltas)
-    return folder
 
 
 FIVE = [*AUTO, "AutoModelForSequenceClassification", "AutoModelForQuestionAnswering"]

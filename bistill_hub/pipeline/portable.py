@@ -1,0 +1,51 @@
+"""What is published of a recipe: everything but where things lie on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..recipe import Recipe, TaskRecipe
+from ..sources import LabelledSource, TextSource, file_sha256
+
+
+def portable(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as it is published: local files by name and hash, never by where they lie."""
+    fields: dict[str, Any] = recipe.model_dump(mode="json")
+    fields["teacher"]["model"] = shown_name(recipe.teacher.model)
+    for field, language in (("source", recipe.source), ("target", recipe.target)):
+        fields[field]["text"] |= _portable_source(language.text)
+    fields["tasks"] = [portable_task(task) for task in recipe.tasks]
+    fields["teacher"]["language_deltas"] = {
+        code: shown_name(name) for code, name in recipe.teacher.language_deltas.items()
+    }
+    return fields
+
+
+def portable_task(task: TaskRecipe) -> dict[str, Any]:
+    """The same of one task."""
+    fields: dict[str, Any] = task.model_dump(mode="json")
+    for name, source in task.sources.items():
+        fields[name] |= _portable_source(source)
+    for name in ("model", "delta"):
+        if fields["teacher"][name] is not None:
+            fields["teacher"][name] = shown_name(fields["teacher"][name])
+    return fields
+
+
+def public_name(model: str) -> str | None:
+    """A model's Hub id, or None if it is a folder or file here."""
+    place = Path(model).expanduser()
+    looks_local = place.exists() or place.is_absolute() or model.startswith((".", "~"))
+    return None if looks_local else model
+
+
+def shown_name(model: str) -> str:
+    """A model's Hub id, or the name of its folder or file here."""
+    return public_name(model) or Path(model).name
+
+
+def _portable_source(source: TextSource | LabelledSource) -> dict[str, Any]:
+    if source.path is None:
+        return {}
+    return {"path": source.name, "sha256": file_sha256(source.file)}

@@ -1,0 +1,81 @@
+"""The commands of docs/publishing.md, given in its order, take a finished run to a merged pull request."""
+
+import re
+import shlex
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hubserver.visitor import own, serving
+from huggingface_hub import HfApi
+
+from bistill_hub import cli
+
+GUIDE = (Path(__file__).parent.parent / "docs" / "publishing.md").read_text(encoding="utf-8")
+COMMANDS = [
+    shlex.split(code.replace("\\\n", " "))
+    for code in re.findall(r"^```bash\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+]
+PYTHON = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+QUICK = {"max_length": 64, "teacher.epochs": 1, "distillation.dense_epochs": 1, "distillation.sparse_epochs": 1}
+REPO = "org/bistill-en-sw"
+
+
+@pytest.fixture
+def place(runs, tiny_teacher_dirs, ner_files, tmp_path, monkeypatch):
+    shutil.copytree(runs["bert"].repository.parents[1], tmp_path / "runs" / "mine")
+    shutil.copytree(tiny_teacher_dirs["bert"], tmp_path / "teacher")
+    for split in ("train", "dev", "test"):
+        shutil.copyfile(ner_files["en"][split], tmp_path / f"{split}.en.conll")
+    shutil.copyfile(ner_files["sw"]["test"], tmp_path / "test.sw.conll")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    return tmp_path
+
+
+def given(words):
+    """Give a command; the output of a finished one."""
+    result = CliRunner().invoke(cli.main, words[1:])
+    assert result.exit_code == 0, f"{words}\n{result.output}"
+    return result.output
+
+
+def test_the_guide_goes_from_a_run_to_a_merged_pull_request(place, monkeypatch):
+    commands = iter(COMMANDS)
+    with serving(monkeypatch, place / "home") as hub:
+        hub.organization("org", alice="write")
+        monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
+        for name, *expected in (
+            ("check", "othing"),
+            ("check", "othing"),
+            ("push", "model.safetensors"),
+            ("push", REPO),
+        ):
+            words = next(commands)
+            assert words[1] == name
+            output = given(words)
+            assert all(each in output for each in expected), output
+        assert "refs/tags/v1" in hub.repositories[REPO].refs
+        exec(PYTHON[0], {})
+        assert REPO in given(next(commands)).replace("\n", "")
+
+        monkeypatch.setenv("HF_TOKEN", hub.user("bob").token)
+        before = own(hub.commits(REPO)[0].tree)
+        quick = [word for key, value in QUICK.items() for word in ("--set", f"{key}={value}")]
+        given([*next(commands), "--teacher", "teacher", "--quiet", *quick])
+        monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
+        given(next(commands))
+        HfApi(endpoint=hub.endpoint).merge_pull_request(REPO, 1)
+        after = own(hub.commits(REPO)[0].tree)
+        added = {"tasks/pos/delta.safetensors", "tasks/pos/results.json"}
+        assert set(after) == set(before) | added
+        changed = {path for path in before if after[path].content != before[path].content}
+        assert (
+            {"README.md", "card.json"} <= changed <= {"README.md", "card.json", *(p for p in before if "assets/" in p)}
+        )
+
+        given(next(commands))
+        assert own(hub.commits("org/bistill-en-sw-ner")[0].tree)
+        assert next(commands, None) is None
