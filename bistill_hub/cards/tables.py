@@ -130,7 +130,7 @@ def speed_rows(found: SizeAndSpeed | None) -> tuple[tuple[str, ...], ...]:
             f"{m.milliseconds.median:,.1f}" if latency else number(m.tokens_per_second.median)
             for m in (speed.teacher, speed.student)
         )
-        ratio = f"{speed.ratio.median:.2f} times as fast ({speed.ratio.low:.2f} to {speed.ratio.high:.2f})"
+        ratio = f"{speed.ratio.median:.2f} x as fast ({speed.ratio.low:.2f} to {speed.ratio.high:.2f})"
         rows.append((f"{kind}, {speed.length} tokens, {place}", teacher, student, ratio))
     return tuple(rows)
 

@@ -134,7 +134,7 @@ def _curves(taught: StageRecord, deltas: Mapping[str, StageRecord]) -> tuple[Los
     curves = [LossCurve(name="phase 1", stages=(("", taught.facts["curve"]),))] if taught.facts["curve"] else []
     for name, record in sorted(deltas.items()):
         stages = (("dense", record.facts["dense_curve"]), ("sparse", record.facts["curve"]))
-        curves.append(LossCurve(name=name, stages=stages))
+        curves.append(LossCurve(name=name, stages=tuple((stage, log) for stage, log in stages if log)))
     return tuple(curves)
 
 

@@ -210,17 +210,17 @@ class TestEvaluation:
     def test_each_task_and_language_is_a_row(self):
         header, *rows = tables(render_card(FULL))[1]
         assert header == [
-            "task", "language", "data set", "n", "metric", "teacher", "student", "difference", "retention %", "trivial",
-            "no phase 1", "seed",
+            "task", "language", "metric", "teacher", "student", "difference", "retention %", "trivial", "no phase 1", "n",
+            "data set", "seed",
         ]  # fmt: skip
         assert rows == [
             [
-                "ner", "en (source)", "test.en.conll@abababababab", "1,283", "f1", "90.0 (88.0 to 92.0)",
-                "85.5 (84.0 to 87.0)", "-4.5 (-6.0 to -4.0)", "95.0 (88.0 to 92.0)", "0.0", "", "0",
+                "ner", "en (source)", "f1", "90.0 (88.0 to 92.0)", "85.5 (84.0 to 87.0)", "-4.5 (-6.0 to -4.0)",
+                "95.0 (88.0 to 92.0)", "0.0", "", "1,283", "test.en.conll@abababababab", "0",
             ],
             [
-                "ner", "sw (target)", "some/ner/swa/test@0123456789ab", "1,283", "f1", "71.2 (69.0 to 73.1)",
-                "62.3 (60.0 to 65.0)", "-8.9 (-6.0 to -4.0)", "87.5", "0.0", "31.0 (29.0 to 33.0)", "0",
+                "ner", "sw (target)", "f1", "71.2 (69.0 to 73.1)", "62.3 (60.0 to 65.0)", "-8.9 (-6.0 to -4.0)",
+                "87.5", "0.0", "31.0 (29.0 to 33.0)", "1,283", "some/ner/swa/test@0123456789ab", "0",
             ],
         ]  # fmt: skip
 
@@ -236,11 +236,11 @@ class TestEvaluation:
     def test_retention_is_said_not_to_exist_where_the_teacher_is_not_above_the_trivial_baseline(self):
         results = tuple(replace(result, trivial=0.69) for result in RESULTS if result.language == "sw")
         _, row = tables(render_card(replace(FACTS, results=results)))[1]
-        assert row[8] == "teacher not above the trivial baseline"
+        assert row[6] == "teacher not above the trivial baseline"
 
     def test_without_a_teacher_s_score_there_is_no_retention(self):
         _, row = tables(render_card(replace(FACTS, results=(RESULTS[3],))))[1]
-        assert (row[5], row[7], row[8]) == ("", "", "")
+        assert (row[3], row[5], row[6]) == ("", "", "")
 
     def test_a_task_that_was_not_evaluated_is_named(self):
         card = render_card(replace(FACTS, tasks={**FACTS.tasks, "pos": FACTS.tasks["ner"]}))
@@ -275,7 +275,7 @@ class TestEvaluation:
     def test_commits_and_hashes_are_cut_and_names_of_revisions_are_not(self, revision, shown):
         results = (replace(TEACHER_TARGET, revision=revision),)
         _, row = tables(render_card(replace(FACTS, results=results)))[1]
-        assert row[2] == f"some/ner/swa/test{shown}"
+        assert row[-2] == f"some/ner/swa/test{shown}"
 
     def test_a_data_set_s_folder_is_not_shown(self):
         results = (replace(TEACHER_TARGET, dataset="/home/me/data/mine"),)
@@ -323,7 +323,7 @@ class TestHostileValues:
         assert {len(row) for row in scores} == set(shapes[1])
         assert {len(row) for row in (*tokenizer, *corpora, *stages)} == {7, 4}
         for row in scores[1:]:
-            assert (row[0], row[1], row[4]) == (ONE_LINE, f"{ONE_LINE} ({ONE_LINE})", ONE_LINE)
+            assert (row[0], row[1], row[2]) == (ONE_LINE, f"{ONE_LINE} ({ONE_LINE})", ONE_LINE)
         assert tokenizer[1][0] == corpora[1][0] == corpora[1][1] == ONE_LINE
         assert stages[1][:3] == [ONE_LINE] * 3
 
