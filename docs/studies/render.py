@@ -127,7 +127,6 @@ def main() -> None:
         + "\n"
     )
     shutil.copyfile(repository / "recipe.json", raw / "recipe.json")
-    shutil.copyfile(repository / "README.md", raw / "card.md")
 
     synthetic = any(result.synthetic for result in results)
     student = next(stage["facts"] for stage in stages if stage["stage"] == "student")
