@@ -134,7 +134,7 @@ class TaskRecipe(_Settings):
 class SpeedSettings(_Settings):
     """How the speed of teacher and student is measured; nothing that is trained depends on it."""
 
-    seconds: float = Field(60, ge=0, description="time for all measurements together, at least two rounds of each")
+    seconds: float = Field(30, ge=0, description="time for all measurements together, at least two rounds of each")
     batch_size: int = Field(32, gt=0, description="texts in a batch for throughput; latency is that of one")
     length: int = Field(128, gt=0, description="tokens of a text, or as many as the model reads if that is less")
 

@@ -32,6 +32,7 @@ def place(runs, tiny_teacher_dirs, ner_files, tmp_path, monkeypatch):
     shutil.copyfile(ner_files["sw"]["test"], tmp_path / "test.sw.conll")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setenv("COLUMNS", "200")  # tables do not break names
     return tmp_path
 
 

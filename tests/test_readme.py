@@ -24,7 +24,7 @@ SETUP = SHELL[:2]
 COMMANDS = [shlex.split(line) for code in SHELL[2:] for line in code.replace("\\\n", " ").strip().splitlines()]
 
 # The paper's block of 256 tokens is longer than the tiny teacher's positions.
-QUICK = {"bilingual.steps": 2, "bilingual.block_size": 48}
+QUICK = {"bilingual.steps": 2, "bilingual.block_size": 48, "speed.seconds": 0}
 QUICK_NER = {
     **QUICK,
     "tasks.ner.max_length": 64,
@@ -59,7 +59,9 @@ def place(five_heads, tiny_teacher_dirs, text_files, ner_files, tmp_path, monkey
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_python_snippets_run(place, code):
-    code = code.replace('"bilingual.steps": 100', '"bilingual.steps": 2, "bilingual.block_size": 48')
+    code = code.replace(
+        '"bilingual.steps": 100', '"bilingual.steps": 2, "bilingual.block_size": 48, "speed.seconds": 0'
+    )
     environment = {**os.environ, "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"}
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         environment.pop(variable, None)

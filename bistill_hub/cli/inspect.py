@@ -154,6 +154,9 @@ Example, for English and Swahili:
 @click.option("--name", help="The pair's name.  [default: TEACHER-SOURCE-TARGET]")
 @click.option("--source-name", help="The source language's English name.  [default: its code]")
 @click.option("--target-name", help="The target language's English name.  [default: its code]")
+@click.option(
+    "--speed-seconds", default=20.0, show_default=True, type=click.FloatRange(min=0), help="Time to measure speed in."
+)
 @click.option("--limits", default=NOTHING_TRAINED, help="Limits and biases, for the card, in your own words.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def trim_command(
@@ -168,6 +171,7 @@ def trim_command(
     name: str | None,
     source_name: str | None,
     target_name: str | None,
+    speed_seconds: float,
     limits: str,
     quiet: bool,
 ) -> None:
@@ -191,6 +195,7 @@ def trim_command(
             "student": {"layer_reduction_factor": 1, "min_token_probability": min_token_probability},
             # Phase 1 is left out, so that its blocks need not fit the teacher's positions.
             "bilingual": {"steps": 0},
+            "speed": {"seconds": speed_seconds},
         },
         file="bistill trim",
     )

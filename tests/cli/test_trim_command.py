@@ -21,7 +21,7 @@ def trim(tiny_teacher_dirs, text_files, tmp_path):
             corpora = [f"{code}={file}" for code, file in text_files.items()]
         given = [str(teacher), "--source", source, "--target", target, *(f"--corpus={word}" for word in corpora)]
         given += ["-o", str(output or tmp_path / "out"), *map(str, words)]
-        return CliRunner().invoke(cli.main, ["trim", *given, "--quiet"])
+        return CliRunner().invoke(cli.main, ["trim", *given, "--speed-seconds", "0", "--quiet"])
 
     return call
 
