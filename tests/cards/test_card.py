@@ -210,8 +210,8 @@ class TestEvaluation:
     def test_each_task_and_language_is_a_row(self):
         header, *rows = tables(render_card(FULL))[1]
         assert header == [
-            "task", "language", "metric", "teacher", "student", "difference", "retention %", "trivial", "no phase 1", "n",
-            "data set", "seed",
+            "task", "language", "metric", "teacher", "student", "difference", "retention %", "trivial", "no phase 1",
+            "n", "data set", "seed",
         ]  # fmt: skip
         assert rows == [
             [
