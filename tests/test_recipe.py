@@ -167,7 +167,7 @@ class TestHash:
 
     def test_any_field_changes_it(self):
         full = Recipe.make(fields(teacher={"model": "some/teacher"})).model_dump(mode="json")
-        lists = {"baselines": ["no_phase_1"], "student.layer_map": [1, 3], "unverified": ["x"]}
+        lists = {"baselines": ["no_phase_1"], "student.layer_map": [1, 3], "unverified": ["x"], "contributors": ["x"]}
         words = {"fp32": "bf16", "en": "fr", "sw": "tr"}
         by_type = {
             bool: lambda value: not value,
