@@ -21,7 +21,8 @@ def test_the_snippet_learns_and_leaves_a_plain_checkpoint(runs, tmp_path):
         rows = "".join(f'"{text}",{label}\n' for text, label in ((GOOD, 1), (BAD, 0)) for _ in range(16))
         (tmp_path / f"{split}.csv").write_text(f"text,label\n{rows}")
     # The tiny student is far from what these are meant for.
-    quick = code.replace("num_train_epochs=3, learning_rate=5e-5", "num_train_epochs=15, learning_rate=3e-3, use_cpu=True")
+    settings = "num_train_epochs=3, learning_rate=5e-5"
+    quick = code.replace(settings, "num_train_epochs=15, learning_rate=3e-3, use_cpu=True")
     assert quick != code
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
