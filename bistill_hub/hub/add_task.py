@@ -444,10 +444,10 @@ def _command(pair: _Pair, task: str, data: Mapping[str, Any], settings: Mapping[
 
 
 def _shown(value: Any) -> str:
-    from ..pipeline.portable import public_name
+    from ..pipeline.portable import shown_name
 
     if isinstance(value, str):
-        return public_name(value) or Path(value).name
+        return shown_name(value)
     import json
 
     return json.dumps(dict(value) if isinstance(value, Mapping) else value)
