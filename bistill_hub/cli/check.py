@@ -18,27 +18,23 @@ Exit code: 0 nothing found, 1 something found, 2 the check could not be made.
 \b
 Example, with an evaluation on the run's own test files:
   bistill check runs/mine/package/repository --rerun ner \\
-    --test en=test.en.conll --test sw=test.sw.conll \\
-    --predictions sw=runs/mine/ner-evaluation/student.sw.jsonl
+    --test en=test.en.conll --test sw=test.sw.conll
 """
 
 
 @click.command("check", short_help="Tell what is wrong with PAIR.", epilog=_CHECK_EXAMPLE)
 @click.argument("pair")
-@click.option("--rerun", metavar="TASK", help="Evaluate this task again: scores may differ by 0.2 points.")
+@click.option(
+    "--rerun",
+    metavar="TASK",
+    help="Evaluate this task again: 99.5 % of the predictions have to be equal, and scores may differ by 0.2 points.",
+)
 @click.option(
     "--test",
     "tests",
     multiple=True,
     metavar="CODE=FILE",
     help="For --rerun: the test file of a language, where the pair was not scored on a data set of the Hub. "
-    "May be repeated.",
-)
-@click.option(
-    "--predictions",
-    multiple=True,
-    metavar="CODE=FILE",
-    help="For --rerun: the predictions that the run wrote (student.CODE.jsonl), of which 99.5 % have to be equal. "
     "May be repeated.",
 )
 @click.option("--revision", help="Branch, tag or commit of the pair on the Hub.")
@@ -50,7 +46,6 @@ def check_command(
     pair: str,
     rerun: str | None,
     tests: tuple[str, ...],
-    predictions: tuple[str, ...],
     revision: str | None,
     as_json: bool,
     quiet: bool,
@@ -61,7 +56,6 @@ def check_command(
     travels with it, its tokenizer, each way of loading it, its results and its card. Nothing of its code is run.
     """
     by_test = by_language("--test", tests, example="sw=test.conll")
-    by_prediction = by_language("--predictions", predictions, example="sw=student.sw.jsonl")
 
     from ..hub.check import check_pair
 
@@ -70,7 +64,6 @@ def check_command(
         revision=revision,
         rerun=rerun,
         tests={code: Path(file) for code, file in by_test.items()},
-        predictions={code: Path(file) for code, file in by_prediction.items()},
         progress=not quiet,
     )
     if as_json:

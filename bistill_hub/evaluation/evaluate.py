@@ -19,6 +19,7 @@ from ..sources import LabelledSource, file_sha256
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from .bootstrap import bootstrap_scores, interval
+from .digests import prediction_digests
 from .paired import Paired, paired_intervals
 from .results import Result
 
@@ -179,6 +180,7 @@ def evaluate_model(
         scores=scores,
         seed=seed,
         subset=source.subset,
+        prediction_digests=prediction_digests(predictions),
     )
     return result, predictions
 

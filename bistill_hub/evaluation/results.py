@@ -12,7 +12,7 @@ from ..errors import InputError, first_line
 from ..versioned import read_versioned
 from .paired import Paired
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 RESULTS_FILE = "results.json"
 
 
@@ -43,6 +43,7 @@ class Result:
         synthetic: Whether text and labels were generated, so that the score says nothing about real language.
         against_teacher: How the model compares with the teacher on the same examples; None for the teacher itself, and
             where there was none.
+        prediction_digests: Fingerprints of the predictions, one an example (see `bistill_hub.evaluation.digests`).
     """
 
     task: str
@@ -66,6 +67,7 @@ class Result:
     subset: str | None = None
     synthetic: bool = False
     against_teacher: Paired | None = None
+    prediction_digests: str | None = None
 
 
 def retention(student: Result, teacher: Result) -> float | None:

@@ -49,7 +49,6 @@ def check_pair(
     revision: str | None = None,
     rerun: str | None = None,
     tests: Mapping[str, str | os.PathLike[str]] | None = None,
-    predictions: Mapping[str, str | os.PathLike[str]] | None = None,
     progress: bool = False,
 ) -> Report:
     """Check a pair: files, hashes, code, tokenizer, loading, results and card; on request, evaluate it again.
@@ -59,8 +58,6 @@ def check_pair(
         revision: Branch, tag or commit on the Hub; one commit is checked, even if the branch moves meanwhile.
         rerun: A task to evaluate again on the test sets that its results name.
         tests: Test file by language code, for results that name a file instead of a data set of the Hub.
-        predictions: By language code, the predictions that the run wrote (`student.CODE.jsonl`), to compare the new
-            ones with.
         progress: Show progress bars.
 
     Returns:
@@ -74,13 +71,13 @@ def check_pair(
 
     again = None
     if rerun is not None:
-        again = Again(task=rerun, tests=dict(tests or {}), predictions=dict(predictions or {}), progress=progress)
+        again = Again(task=rerun, tests=dict(tests or {}), progress=progress)
         again.check_files()
-    elif tests or predictions:
+    elif tests:
         raise InputError(
-            "test data and predictions serve to evaluate again",
-            field="tests" if tests else "predictions",
-            value=sorted(tests or predictions or ()),
+            "test data serve to evaluate again",
+            field="tests",
+            value=sorted(tests),
             remedy="name the task to evaluate (--rerun, rerun=), or leave them out",
         )
     folder, files, commit = _fetch(pair, revision)

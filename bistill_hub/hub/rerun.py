@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..cards.facts import FACTS_FILE
-from ..errors import InputError, first_line
-from ..evaluation.evaluate import TestSet, evaluate_model, labels_of, read_predictions
+from ..errors import InputError
+from ..evaluation.digests import count_equal
+from ..evaluation.evaluate import TestSet, evaluate_model, labels_of
 from ..evaluation.results import Result, read_results
 from ..sources import LabelledSource, file_sha256
 from ..student.backbones import backbone_for
@@ -38,19 +38,15 @@ class Again:
     Attributes:
         task: Its name.
         tests: Test file by language code, for results that name a file.
-        predictions: File of recorded predictions by language code.
         progress: Show progress bars.
         sets: What to evaluate on, filled by `prepare`: a recorded result and its test set.
-        recorded: Recorded predictions by language code, filled by `prepare`.
         max_length: Sub-words that a model input may have, as the recipe says.
     """
 
     task: str
     tests: Mapping[str, str | os.PathLike[str]]
-    predictions: Mapping[str, str | os.PathLike[str]]
     progress: bool = False
     sets: list[tuple[Result, LabelledSource]] = field(default_factory=list)
-    recorded: dict[str, list[Any]] = field(default_factory=dict)
     max_length: int = _USUAL_LENGTH
 
     def check_files(self) -> None:
@@ -60,9 +56,8 @@ class Again:
             InputError: there is such a one.
         """
         get_task(self.task)
-        for option, files in (("--test", self.tests), ("--predictions", self.predictions)):
-            for code, file in files.items():
-                LabelledSource(path=os.fspath(file)).check(f"{option} {code}")
+        for code, file in self.tests.items():
+            LabelledSource(path=os.fspath(file)).check(f"--test {code}")
 
     def prepare(self, pair: PairFolder) -> None:
         """Find the data of each score before anything is computed.
@@ -81,52 +76,24 @@ class Again:
             )
         recorded = [result for result in read_results(pair.folder / name) if result.model == _STUDENT]
         codes = {result.language for result in recorded}
-        for option, files in (("--test", self.tests), ("--predictions", self.predictions)):
-            if unknown := sorted(set(files) - codes):
-                raise InputError(
-                    "there is no score in this language",
-                    file=name,
-                    field=option,
-                    value=unknown[0],
-                    remedy=f"use one of {', '.join(sorted(codes))}"
-                    if codes
-                    else "evaluate the pair with `bistill eval`",
-                )
+        if unknown := sorted(set(self.tests) - codes):
+            raise InputError(
+                "there is no score in this language",
+                file=name,
+                field="--test",
+                value=unknown[0],
+                remedy=f"use one of {', '.join(sorted(codes))}" if codes else "evaluate the pair with `bistill eval`",
+            )
         recipe = self._recipe(pair)
         self.max_length = int(recipe.get("max_length", _USUAL_LENGTH))
         for result in recorded:
             source = self._source(result, recipe.get(f"test_{result.role}") or {}, name)
             get_task(self.task).read(source)
             self.sets.append((result, source))
-            if result.language in self.predictions:
-                self.recorded[result.language] = self._recorded(result)
         if not self.sets:
             raise InputError(
                 "there is no score of the student", file=name, remedy="evaluate the pair with `bistill eval`"
             )
-
-    def _recorded(self, result: Result) -> list[Any]:
-        """Predictions that the run wrote.
-
-        Raises:
-            InputError: the file holds others.
-        """
-        file = os.fspath(self.predictions[result.language])
-        try:
-            predictions = read_predictions(Path(file))
-            problem = (
-                "" if len(predictions) == result.n else f"it has {len(predictions)} predictions for {result.n} examples"
-            )
-        except (OSError, ValueError) as error:
-            problem = f"not predictions, one a line as JSON ({first_line(error)})"
-        if problem:
-            raise InputError(
-                problem,
-                field=f"--predictions {result.language}",
-                value=file,
-                remedy=f"give the run's {_STUDENT}.{result.language}.jsonl",
-            )
-        return predictions
 
     def _recipe(self, pair: PairFolder) -> dict[str, Any]:
         """What the recipe says of the task, or the card's facts where it was added to the pair later."""
@@ -220,7 +187,7 @@ def check_again(pair: PairFolder, again: Again, findings: Findings) -> None:
                 f"{recorded.language}: scored by version {recorded.task_version} of the task {task.name}, and now by "
                 f"{task.version}."
             )
-        result, predictions = evaluate_model(
+        result, _ = evaluate_model(
             _on_best_device(model),
             tokenizer,
             task,
@@ -231,7 +198,7 @@ def check_again(pair: PairFolder, again: Again, findings: Findings) -> None:
             progress=again.progress,
         )
         _compare_scores(recorded, result, name, findings)
-        _compare_predictions(pair, again, recorded, predictions, findings)
+        _compare_predictions(recorded, result, name, pair, findings)
 
 
 def _on_best_device(model: Any) -> Any:
@@ -254,22 +221,19 @@ def _compare_scores(recorded: Result, found: Result, name: str, findings: Findin
         )
 
 
-def _compare_predictions(
-    pair: PairFolder, again: Again, recorded: Result, found: list[Any], findings: Findings
-) -> None:
+def _compare_predictions(recorded: Result, found: Result, name: str, pair: PairFolder, findings: Findings) -> None:
     where = f"student on {recorded.language}"
-    if recorded.language not in again.recorded:
-        pair.notes.append(
-            f"{where}: predictions were not compared, because a pair does not hold any "
-            f"(--predictions {recorded.language}=FILE, with the run's {_STUDENT}.{recorded.language}.jsonl)."
-        )
+    remedy = "evaluate the packaged model again"
+    if recorded.prediction_digests is None:
+        findings.add(name, f"{where}: prediction_digests: nothing is recorded of the predictions", remedy)
         return
-    wanted, written = again.recorded[recorded.language], json.loads(json.dumps(found))
-    equal = sum(one == other for one, other in zip(written, wanted, strict=False))  # a missing one is not equal
-    said = f"{where}: {equal} of {len(wanted)} predictions are those recorded"
-    if equal < EQUAL * len(wanted):
-        findings.add(
-            results_file(again.task), f"{said}, less than {100 * EQUAL:g} %", "evaluate the packaged model again"
-        )
+    try:
+        equal = count_equal(recorded.prediction_digests, found.prediction_digests or "")
+    except ValueError as error:
+        findings.add(name, f"{where}: prediction_digests: {error}", remedy)
+        return
+    said = f"{where}: {equal} of {recorded.n} predictions are those recorded"
+    if equal < EQUAL * recorded.n:
+        findings.add(name, f"{said}, less than {100 * EQUAL:g} %", remedy)
     else:
         pair.notes.append(f"{said}.")

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from bistill_hub import InputError, SparseDelta
 from bistill_hub.cards.card import rendered_card
 from bistill_hub.cards.facts import read_facts, write_facts
-from bistill_hub.evaluation.evaluate import labels_of, predict, write_predictions
+from bistill_hub.evaluation.digests import prediction_digests
+from bistill_hub.evaluation.evaluate import labels_of, predict
 from bistill_hub.evaluation.results import read_results, write_results
 from bistill_hub.hub import check, released
 from bistill_hub.hub.check import check_pair
@@ -507,13 +508,11 @@ def scored(runs, ner_files, tmp_path_factory):
     write_results(folder / RESULTS, results, {})
     model = AutoModelForTokenClassification.from_pretrained(folder, task="ner")
     tokenizer, task = AutoTokenizer.from_pretrained(folder), get_task("ner")
-    predictions = {}
+    said = {}
     for code, source in sources.items():
-        said = predict(model, tokenizer, task, task.read(source), labels_of(model), max_length=64)
-        assert len({tag for tags in said for tag in tags}) > 3
-        predictions[code] = home / f"student.{code}.jsonl"
-        write_predictions(predictions[code], said)
-    return folder, tests, predictions
+        said[code] = predict(model, tokenizer, task, task.read(source), labels_of(model), max_length=64)
+        assert len({tag for tags in said[code] for tag in tags}) > 3
+    return folder, tests, said
 
 
 def of_rerun(report):
@@ -522,29 +521,41 @@ def of_rerun(report):
 
 
 def test_evaluated_again_scores_and_predictions_are_those_recorded(scored):
-    folder, tests, predictions = scored
-    report = check_pair(folder, rerun="ner", tests=tests, predictions={"sw": predictions["sw"]})
+    folder, tests, _ = scored
+    report = check_pair(folder, rerun="ner", tests=tests)
     assert of_rerun(report) == []
-    assert len(report.notes) == 2
-    assert "student on en: predictions were not compared" in report.notes[0]
-    assert report.notes[1] == "student on sw: 50 of 50 predictions are those recorded."
+    assert report.notes == tuple(f"student on {code}: 50 of 50 predictions are those recorded." for code in tests)
 
 
 def test_evaluated_again_other_scores_and_predictions_are_found(scored, tmp_path):
     folder, tests, predictions = scored
     folder = Path(shutil.copytree(folder, tmp_path / "pair"))
     english, swahili = read_results(folder / RESULTS)
-    results = [replace(english, score=english.score + 0.0019), replace(swahili, score=swahili.score + 0.0021)]
+    others = [*predictions["en"]]
+    others[7] = ["B-PER"] * 40
+    results = [
+        replace(english, score=english.score + 0.0019, prediction_digests=prediction_digests(others)),
+        replace(swahili, score=swahili.score + 0.0021),
+    ]
     write_results(folder / RESULTS, results, {})
-    lines = predictions["en"].read_text().splitlines()
-    lines[7] = json.dumps(["B-PER"] * 40)
-    (tmp_path / "en.jsonl").write_text("\n".join(lines) + "\n")
-    given = {"en": tmp_path / "en.jsonl", "sw": predictions["sw"]}
-    scores, said = of_rerun(check_pair(folder, rerun="ner", tests=tests, predictions=given))[::-1]
+    said, scores = of_rerun(check_pair(folder, rerun="ner", tests=tests))
     assert scores.file == said.file == RESULTS
     assert f"student on sw: f1 = {100 * results[1].score:.2f}" in scores.problem
     assert f"it is {100 * swahili.score:.2f}" in scores.problem
     assert "student on en: 49 of 50 predictions" in said.problem
+
+
+@pytest.mark.parametrize(
+    ("digests", "problem"),
+    [(None, "nothing is recorded of the predictions"), ("no base64!", "not base64"), ("", "0 of 50 predictions")],
+)
+def test_evaluated_again_predictions_that_were_not_recorded_are_found(scored, tmp_path, digests, problem):
+    folder, tests, _ = scored
+    folder = Path(shutil.copytree(folder, tmp_path / "pair"))
+    results = [replace(one, prediction_digests=digests) for one in read_results(folder / RESULTS)]
+    write_results(folder / RESULTS, results[:1], {})
+    (found,) = of_rerun(check_pair(folder, rerun="ner", tests={"en": tests["en"]}))
+    assert problem in found.problem
 
 
 def test_data_of_the_hub_are_those_that_the_result_names(scored, tmp_path, monkeypatch):
@@ -564,7 +575,7 @@ def test_data_of_the_hub_are_those_that_the_result_names(scored, tmp_path, monke
 
 
 def test_data_that_are_missing_or_others_are_refused(scored, ner_files, tmp_path):
-    folder, tests, predictions = scored
+    folder, tests, _ = scored
     with pytest.raises(InputError, match=r"language = 'en'.*test\.conll.*--test en=FILE"):
         check_pair(folder, rerun="ner")
     with pytest.raises(InputError, match=r"--test sw = .*train\.conll.*the file's hash is sha256:"):
@@ -577,7 +588,3 @@ def test_data_that_are_missing_or_others_are_refused(scored, ner_files, tmp_path
         check_pair(folder, rerun="pos", tests=tests)
     with pytest.raises(InputError, match="there is no such task"):
         check_pair(folder, rerun="haiku", tests=tests)
-    few = tmp_path / "few.jsonl"
-    few.write_text("[]\n")
-    with pytest.raises(InputError, match="it has 1 predictions for 50 examples"):
-        check_pair(folder, rerun="ner", tests=tests, predictions={**predictions, "sw": few})
