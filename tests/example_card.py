@@ -54,6 +54,7 @@ RESULTS = (
 )
 REPORT = {
     "corpus_tokens_kept": 0.9987,
+    "lines": 541,
     "lines_with_dropped_pieces": 0.0123,
     "unknown_before": 0.0001,
     "unknown_after": 0.0002,

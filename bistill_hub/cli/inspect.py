@@ -306,6 +306,7 @@ def _print_report(report: CutReport) -> None:
         "language",
         "tokens",
         "kept %",
+        "lines",
         "cut lines %",
         "unknown %",
         "pieces/word",
@@ -315,6 +316,7 @@ def _print_report(report: CutReport) -> None:
             code,
             f"{language.corpus_tokens:,}",
             f"{100 * language.corpus_tokens_kept:.3f}",
+            f"{language.lines:,}",
             f"{100 * language.lines_with_dropped_pieces:.2f}",
             f"{100 * language.unknown_before:.2f} to {100 * language.unknown_after:.2f}",
             f"{language.fertility_before:.2f} to {language.fertility_after:.2f}",
@@ -331,7 +333,10 @@ def _print_report(report: CutReport) -> None:
     console = Console()
     for table in (sizes, trimmed, swept):
         console.print(table)
-    click.echo("LRF: layer reduction factor. Cut lines: lines with a piece that is dropped.")
+    click.echo(
+        "LRF: layer reduction factor. Lines: those that were held out of the count, on which what stands right of them "
+        "was measured. Cut lines: lines with a piece that is dropped."
+    )
 
 
 def _print_trimmed(student: StageRecord) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +29,11 @@ from ..recipe import Precision, Recipe
 from ..student.backbones import backbone_for
 from ..student.build import cut_config, cut_model, trim_vocabulary
 from ..student.deltas import trim_delta
+from ..student.held_out import HeldOut
 from ..student.layers import layer_map_for
 from ..student.token_counts import count_tokens
 from ..student.vocabulary import select_tokens, trim_tokenizer
-from ..student.vocabulary_report import REPORTED_LINES, vocabulary_report
+from ..student.vocabulary_report import vocabulary_report
 from ..teacher import load_delta, load_encoder, load_language_model, load_task_model, load_tokenizer
 from .manifest import WORK_FOLDER
 from .preflight import TaskData
@@ -57,19 +57,12 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, An
     layers = layer_map_for(
         teacher.config.num_hidden_layers, recipe.student.layer_reduction_factor, recipe.student.layer_map
     )
-    counts = {
-        language.code: count_tokens(tokenizer, language.text, language=language.code, progress=progress)
-        for language in recipe.languages
-    }
+    texts = {language.code: HeldOut(language.text, language.code) for language in recipe.languages}
+    counts = {code: count_tokens(tokenizer, text, language=code, progress=progress) for code, text in texts.items()}
     token_map = select_tokens(tokenizer, counts, recipe.student.min_token_probability)
     student_tokenizer = trim_tokenizer(tokenizer, token_map)
-    report = vocabulary_report(
-        tokenizer,
-        student_tokenizer,
-        token_map,
-        counts,
-        {language.code: list(islice(language.text.lines(), REPORTED_LINES)) for language in recipe.languages},
-    )
+    held_out = {code: text.lines for code, text in texts.items()}
+    report = vocabulary_report(tokenizer, student_tokenizer, token_map, counts, held_out)
     state = prefixed(cut_model(teacher, token_map, layers, dropout=0.0))
     language_model = None
     if recipe.student.keep_language_modelling_head:
@@ -88,7 +81,7 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, An
         "corpora": {
             language.code: {
                 "name": language.text.name,
-                "lines": counts[language.code].lines,
+                "lines": counts[language.code].lines + len(held_out[language.code]),
                 "tokens": counts[language.code].total,
             }
             for language in recipe.languages

@@ -24,8 +24,8 @@ from ..distillation.heads import distilled_loss, supervised_loss
 from ..distillation.losses import attention_loss, hidden_state_loss
 from ..model.configuration_bistill import HEADS
 from ..recipe import Precision
+from ..student.held_out import held_out_lines
 from ..student.token_counts import encode_in_batches, plain_backend
-from ..student.vocabulary_report import REPORTED_LINES
 from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage
 from .preflight import TaskData
 from .survey import Facts, Features, scores_of
@@ -106,12 +106,12 @@ class Trial:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
     def _cutting(self) -> tuple[float | None, str]:
-        """Phase 0 tokenises the text once, and its first lines once more by either tokenizer."""
+        """Phase 0 tokenises the text once, and the lines that it holds out by either tokenizer."""
         lines = self.facts.lines
         if on_hub := [field for field, count in lines.items() if count is None]:
             return None, on_the_hub(on_hub)
         times = [
-            (count + 2 * min(count, REPORTED_LINES)) * self._tokenizing(field)[0]
+            (count + held_out_lines(count)) * self._tokenizing(field)[0]
             for field, count in lines.items()
             if count is not None
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ import torch
 from ..errors import InputError
 from ..teacher import load_config, load_tokenizer
 from .build import cut_config
+from .held_out import HeldOut
 from .layers import layer_map_for
 from .token_counts import TokenCounts, count_tokens, vocabulary_rows
 from .vocabulary import select_tokens, trim_tokenizer
-from .vocabulary_report import REPORTED_LINES, VocabularyReport, vocabulary_report
+from .vocabulary_report import VocabularyReport, vocabulary_report
 
 USUAL_FACTORS = (1, 2, 3)
 SWEPT_THRESHOLDS = (1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
@@ -152,13 +153,14 @@ def inspect_cut(
             value=config.vocab_size,
             remedy="name a teacher whose tokenizer and configuration belong together",
         )
-    first: dict[str, list[str]] = {language: [] for language in corpora}
+    texts = {language: HeldOut(lines, language) for language, lines in corpora.items()}
     counts = {
-        language: count_tokens(tokenizer, _noting(lines, first[language]), language=language, progress=progress)
-        for language, lines in corpora.items()
+        language: count_tokens(tokenizer, text, language=language, progress=progress)
+        for language, text in texts.items()
     }
     token_map = select_tokens(tokenizer, counts, min_token_probability)
-    vocabulary = vocabulary_report(tokenizer, trim_tokenizer(tokenizer, token_map), token_map, counts, first)
+    held_out = {language: text.lines for language, text in texts.items()}
+    vocabulary = vocabulary_report(tokenizer, trim_tokenizer(tokenizer, token_map), token_map, counts, held_out)
     return CutReport(
         teacher=place,
         revision=revision,
@@ -193,20 +195,6 @@ def _layer_maps(num_layers: int, factors: Sequence[int] | None) -> dict[int, tup
     if factors is None:
         factors = [factor for factor in USUAL_FACTORS if num_layers % factor == 0]
     return {factor: layer_map_for(num_layers, factor) for factor in sorted(set(factors))}
-
-
-def _noting(lines: Iterable[str], first: list[str]) -> Iterable[str]:
-    """Pass lines on and note the first of them, so that a text is read once."""
-    if isinstance(lines, str):  # which counting refuses
-        return lines
-
-    def passed() -> Iterator[str]:
-        for line in lines:
-            if len(first) < REPORTED_LINES:
-                first.append(line)
-            yield line
-
-    return passed()
 
 
 def _sweep(tokenizer: Any, counts: Mapping[str, TokenCounts], thresholds: set[float]) -> tuple[ThresholdReport, ...]:

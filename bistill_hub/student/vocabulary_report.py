@@ -17,10 +17,6 @@ from .vocabulary import checked_token_map
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 
-REPORTED_LINES = 10_000
-"""Lines of each corpus that a report is measured on, where nothing else is said."""
-
-
 @dataclass(frozen=True)
 class LanguageReport:
     """What trimming does to one language's text. Rates are fractions from 0 to 1.
@@ -28,7 +24,7 @@ class LanguageReport:
     Attributes:
         corpus_tokens: How many teacher tokens were counted in the corpus.
         corpus_tokens_kept: The share of these tokens whose piece is kept.
-        lines: How many lines the following numbers were measured on.
+        lines: How many lines, kept out of the counts, the following numbers were measured on.
         lines_with_dropped_pieces: The share of lines that hold a teacher piece that is not kept.
         unknown_before: Unknown pieces among the teacher's pieces.
         unknown_after: Unknown pieces among the student's pieces.
@@ -85,7 +81,7 @@ def vocabulary_report(
         student_tokenizer: What `trim_tokenizer` made of it.
         token_map: int64 [V_student], the teacher's id of each student id.
         counts: For each language the teacher's token counts.
-        lines: For each of these languages the text to measure on (held-out text says more than the counted one).
+        lines: For each of these languages the text to measure on: lines that were not counted, see `HeldOut`.
         batch_size: Lines tokenised at a time.
 
     Raises:

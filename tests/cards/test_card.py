@@ -321,7 +321,7 @@ class TestHostileValues:
         glance, scores, _, tokenizer, corpora, stages = tables(card)
         assert [len(row) for row in glance] == shapes[0]
         assert {len(row) for row in scores} == set(shapes[1])
-        assert {len(row) for row in (*tokenizer, *corpora, *stages)} == {7, 4}
+        assert {len(row) for row in (*tokenizer, *corpora, *stages)} == {8, 4}
         for row in scores[1:]:
             assert (row[0], row[1], row[2]) == (ONE_LINE, f"{ONE_LINE} ({ONE_LINE})", ONE_LINE)
         assert tokenizer[1][0] == corpora[1][0] == corpora[1][1] == ONE_LINE
