@@ -50,7 +50,8 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
 
     Raises:
         InputError: the output cannot be written; the Hub knows no such language or licence; the teacher cannot be
-            loaded, is of an unsupported architecture, or does not have the layers that are asked for; a corpus is
+            loaded, is of an unsupported architecture, or does not have the layers that are asked for; the machine cannot
+            compute in a precision that is asked for; a corpus is
             missing or empty; labelled data are missing, malformed or hold labels that training lacks; there is no such
             task.
     """
@@ -70,6 +71,7 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     config = load_config(recipe.teacher.model, recipe.teacher.revision)
     layer_map_for(config.num_hidden_layers, recipe.student.layer_reduction_factor, recipe.student.layer_map)
     check_lengths(recipe, config)
+    check_precisions(recipe)
     load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
     for field, text in texts.items():
         if next(text.lines(), None) is None:
@@ -125,6 +127,30 @@ def check_lengths(recipe: Recipe, config: PreTrainedConfig) -> None:
                 value=length,
                 remedy=f"set it to {room} or less",
             )
+
+
+def check_precisions(recipe: Recipe) -> None:
+    """Refuse precisions that training on this machine does not have: fp16 needs a GPU, bf16 a CPU or a newer GPU.
+
+    Raises:
+        InputError: the recipe asks for such a one.
+    """
+    import torch
+    from transformers.utils import is_torch_bf16_gpu_available
+
+    precisions = {"bilingual.precision": recipe.bilingual.precision}
+    for task in recipe.tasks:
+        precisions[f"tasks.{task.name}.teacher.precision"] = task.teacher.precision
+        precisions[f"tasks.{task.name}.distillation.precision"] = task.distillation.precision
+    accelerated = torch.accelerator.is_available()
+    for field, precision in precisions.items():
+        if precision == "fp16" and not accelerated:
+            problem, remedy = "this machine has no GPU, and training in fp16 needs one", "set it to bf16 or fp32"
+        elif precision == "bf16" and accelerated and not is_torch_bf16_gpu_available():
+            problem, remedy = "this machine's GPU does not compute in bf16", "set it to fp16 or fp32"
+        else:
+            continue
+        raise InputError(problem, field=field, value=precision, remedy=remedy)
 
 
 def read_task(settings: TaskRecipe, task: Task) -> TaskData:

@@ -322,6 +322,8 @@ def _common(recipe: Recipe, precision: Precision, steps: int, progress: bool) ->
         "disable_tqdm": not progress,
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
+        # Without an accelerator transformers takes the CPU anyway, but refuses bf16 unless it is told so.
+        "use_cpu": precision == "bf16" and not torch.accelerator.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
 

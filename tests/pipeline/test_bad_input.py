@@ -1,6 +1,8 @@
 """What a user gets wrong is said before anything expensive starts: file, field, value, remedy, exit code 2."""
 
 import pytest
+import torch
+import transformers
 from click.testing import CliRunner
 
 from bistill_hub import cli
@@ -55,6 +57,16 @@ def test_a_missing_text(attempt):
     refused(
         attempt("source.text=/nowhere/en.txt"), "source.text", "/nowhere/en.txt", "no such file", "Correct the path"
     )
+
+
+@pytest.mark.parametrize("field", ["bilingual", "tasks.ner.teacher", "tasks.ner.distillation"])
+def test_a_precision_that_the_machine_does_not_have(attempt, monkeypatch, field):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    refused(attempt(f"{field}.precision=fp16"), f"{field}.precision", "'fp16'", "no GPU", "Set it to bf16 or fp32")
+    assert isinstance(attempt(f"{field}.precision=bf16").exception, AssertionError)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(transformers.utils, "is_torch_bf16_gpu_available", lambda: False)
+    refused(attempt(f"{field}.precision=bf16"), f"{field}.precision", "'bf16'", "Set it to fp16 or fp32")
 
 
 def test_missing_labels(attempt):

@@ -181,3 +181,20 @@ def test_a_tuned_teacher_and_language_deltas_are_taken_as_they_are(runs, small_r
     result = run(recipe, tmp_path / "run", progress=False)
     teacher = {r.role: r.score for r in result.results if r.model == "teacher"}
     assert teacher == {r.role: r.score for r in runs["bert"].results if r.model == "teacher"}
+
+
+def test_both_phases_train_in_bf16_and_leave_float32(runs, small_recipes, tmp_path):
+    exact = {stage.name: stage for stage in runs["bert"].stages}
+    for name in ("student", "ner teacher"):
+        shutil.copytree(exact[name].folder, tmp_path / exact[name].folder.name)
+    changes = {"bilingual.precision": "bf16", "tasks.ner.distillation.precision": "bf16", "baselines": []}
+    changes |= {"tasks.ner.distillation.dense_epochs": 0.5, "tasks.ner.distillation.sparse_epochs": 0.5}
+    done = run(small_recipes["bert"].replace(changes), tmp_path, until="ner-phase-2", progress=False)
+    stages = {stage.name: stage for stage in done.stages}
+    assert stages["ner teacher"].outputs == exact["ner teacher"].outputs
+    for name in ("phase 1", "ner phase 2"):
+        assert stages[name].facts["loss"] > 0
+        for file in stages[name].folder.glob("*.safetensors"):
+            assert {t.dtype for t in load_file(file).values() if t.is_floating_point()} == {torch.float32}
+    assert stages["phase 1"].facts["loss"] != exact["phase 1"].facts["loss"]
+    assert stages["phase 1"].facts["loss"] == pytest.approx(exact["phase 1"].facts["loss"], rel=0.02)
