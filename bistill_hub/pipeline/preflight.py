@@ -50,10 +50,9 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
 
     Raises:
         InputError: the output cannot be written; the Hub knows no such language or licence; the teacher cannot be
-            loaded, is of an unsupported architecture, or does not have the layers that are asked for; the machine cannot
-            compute in a precision that is asked for; a corpus is
-            missing or empty; labelled data are missing, malformed or hold labels that training lacks; there is no such
-            task.
+            loaded, is of an unsupported architecture, or does not have the layers that are asked for; the machine
+            cannot train in a precision that is asked for; a corpus is missing or empty; labelled data are missing,
+            malformed or hold labels that training lacks; there is no such task.
     """
     check_writable(output_dir)
     codes = (recipe.source.code, recipe.target.code)
