@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import InputError, first_line
 from .resources import resource_dir
 from .sources import FrozenMap, LabelledSource, TextSource
+from .student.layers import LayerChoice, layer_map_for
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Baseline = Literal["trimmed_teacher", "no_phase_1", "random_teacher"]
@@ -57,9 +58,35 @@ class StudentSettings(_Settings):
     """Phase 0: how the student is cut."""
 
     layer_reduction_factor: int = Field(2, ge=1, description="teacher layers for each student layer (LRF)")
-    layer_map: tuple[int, ...] | None = Field(None, description="teacher layers to keep, from 0, instead of the factor")
+    layers: int | None = Field(None, ge=1, description="layers of the student, instead of the factor")
+    layer_choice: LayerChoice = Field("spread", description="which of the teacher's layers: spread, bottom or top")
+    layer_map: tuple[int, ...] | None = Field(None, description="teacher layers to keep, from 0, instead of a choice")
     min_token_probability: float = Field(1e-6, ge=0, le=1, description="relative frequency from which a token stays")
+    vocabulary_size: int | None = Field(None, ge=1, description="tokens to keep, instead of the threshold")
+    vocabulary_multiple_of: int = Field(1, ge=1, description="round the vocabulary up to a multiple; 64 suits GPUs")
+    must_keep: tuple[str, ...] = Field((), description="pieces or words that stay however rare they are")
     keep_language_modelling_head: bool = Field(True, description="trim and ship the teacher's head, where it has one")
+
+    @property
+    def vocabulary_rule(self) -> str:
+        """How the tokens are chosen, in words."""
+        if self.vocabulary_size is None:
+            rule = f"those with a relative frequency of at least {self.min_token_probability:g} in either corpus"
+        else:
+            rule = f"the {self.vocabulary_size:,} most frequent of either corpus"
+        if self.vocabulary_multiple_of > 1:
+            rule += f", rounded up to a multiple of {self.vocabulary_multiple_of}"
+        return f"{rule}, and {len(self.must_keep):,} that were named" if self.must_keep else rule
+
+    def layer_map_for(self, num_layers: int) -> tuple[int, ...]:
+        """Name the layers that the student keeps of a teacher of so many layers, see `student.layers.layer_map_for`.
+
+        Raises:
+            InputError: there are no such layers.
+        """
+        return layer_map_for(
+            num_layers, self.layer_reduction_factor, self.layer_map, choice=self.layer_choice, kept=self.layers
+        )
 
 
 class BilingualSettings(_Settings):
@@ -74,6 +101,10 @@ class BilingualSettings(_Settings):
     evaluation_share: float = Field(0.01, gt=0, lt=1, description="share of each corpus held out for evaluation")
     attention_weight: float = Field(1.0, ge=0, description="weight of the attention probabilities' loss")
     hidden_weight: float = Field(1.0, ge=0, description="weight of the hidden states' loss")
+    logits_weight: float = Field(
+        0.0, ge=0, description="weight of the language-modelling logits' loss; 0: without heads"
+    )
+    masked_share: float = Field(0.0, ge=0, lt=1, description="share of the tokens hidden from teacher and student")
     precision: Precision = Field("fp32", description=_PRECISION)
 
 

@@ -1,10 +1,15 @@
-"""Loads the multilingual teacher: encoder, language-modelling head where it has one, tokenizer; by Hub id or folder."""
+"""Loads the multilingual teacher: encoder, language-modelling head where it has one, tokenizer; by Hub id or folder.
+
+Weights are read from safetensors files alone. A pickled teacher is converted first, see `bistill_hub.conversion`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checkpoint_files import check_weights, no_conversion_on_the_hub
 from .errors import InputError, first_line
 from .model.sparse_delta import SparseDelta
 from .student.backbones import backbone_for
@@ -59,14 +64,25 @@ def load_encoder(model: str, revision: str | None = None) -> PreTrainedModel:
     A pooler that the checkpoint lacks is initialised, always to the same values.
 
     Raises:
-        InputError: there is no such model, or it has no safetensors weights.
+        InputError: there is no such model, it has no safetensors weights, or the encoder's are not all there.
+    """
+    return load_reported_encoder(model, revision)[0]
+
+
+def load_reported_encoder(model: str, revision: str | None = None) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    """Load what `load_encoder` does, and tell which parameters the checkpoint lacks: a pooler's, or none.
+
+    Raises:
+        InputError: as `load_encoder`.
     """
     import torch
     from transformers import AutoModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return _load(AutoModel, model, revision, dtype=torch.float32, use_safetensors=True)
+        encoder, missing = _load_weights(AutoModel, model, revision)
+    _check_whole(model, missing)
+    return encoder, missing
 
 
 def weights_folder(model: str, revision: str | None = None) -> Path:
@@ -96,13 +112,10 @@ def load_language_model(model: str, revision: str | None = None) -> PreTrainedMo
     Raises:
         InputError: there is no such model, or it has no safetensors weights.
     """
-    import torch
     from transformers import AutoModelForMaskedLM
 
-    found, info = _load(
-        AutoModelForMaskedLM, model, revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-    )
-    return None if info["missing_keys"] else found
+    found, missing = _load_weights(AutoModelForMaskedLM, model, revision)
+    return None if missing else found
 
 
 def load_task_model(head: str, model: str, revision: str | None = None, **kwargs: Any) -> PreTrainedModel:
@@ -115,16 +128,15 @@ def load_task_model(head: str, model: str, revision: str | None = None, **kwargs
         kwargs: Passed on, such as `id2label`.
 
     Raises:
-        InputError: there is no such model, or it has no safetensors weights.
+        InputError: there is no such model, it has no safetensors weights, or the encoder's are not all there.
     """
-    import torch
     from transformers.models.auto import modeling_auto
 
     from .model.configuration_bistill import HEADS
 
-    return _load(
-        getattr(modeling_auto, HEADS[head]), model, revision, dtype=torch.float32, use_safetensors=True, **kwargs
-    )
+    found, missing = _load_weights(getattr(modeling_auto, HEADS[head]), model, revision, **kwargs)
+    _check_whole(model, [name for name in missing if name.startswith(f"{found.base_model_prefix}.")])
+    return found
 
 
 def load_delta(name: str, revision: str | None = None) -> SparseDelta:
@@ -170,11 +182,38 @@ def load_delta(name: str, revision: str | None = None) -> SparseDelta:
         ) from error
 
 
+def _load_weights(
+    loader: Any, model: str, revision: str | None, **kwargs: Any
+) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    """Load a model in float32, and tell which of its parameters the checkpoint lacks."""
+    import torch
+
+    check_weights(model, revision)
+    with no_conversion_on_the_hub():
+        found, info = _load(
+            loader, model, revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **kwargs
+        )
+    return found, tuple(sorted(info["missing_keys"]))
+
+
+def _check_whole(model: str, missing: Iterable[str]) -> None:
+    """Refuse an encoder parts of which would be random numbers; a pooler may be, since its own output is not used."""
+    lacking = [name for name in missing if "pooler" not in name.split(".")]
+    if lacking:
+        raise InputError(
+            f"the checkpoint lacks {len(lacking)} parameters of the encoder, such as {lacking[0]}",
+            field="teacher.model",
+            value=model,
+            remedy="choose a checkpoint that is whole, and whose config.json describes it",
+        )
+
+
 def _load(loader: Any, model: str, revision: str | None, **kwargs: Any) -> Any:
     from safetensors import SafetensorError
 
     try:
-        return loader.from_pretrained(model, revision=revision, **kwargs)
+        # Said outright: where it is left open, transformers asks the user for a yes on the terminal.
+        return loader.from_pretrained(model, revision=revision, trust_remote_code=False, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         folder = Path(model)
         remedy = (

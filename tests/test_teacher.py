@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, CanineTokenizer, DistilBertConfig
+from transformers import AlbertConfig, AutoModelForMaskedLM, AutoTokenizer, CanineTokenizer
 
 from bistill_hub import InputError, SparseDelta
 from bistill_hub.model.sparse_delta import SparseUpdate
@@ -17,6 +17,7 @@ from bistill_hub.teacher import (
     load_delta,
     load_encoder,
     load_language_model,
+    load_reported_encoder,
     load_task_model,
     load_tokenizer,
 )
@@ -86,6 +87,21 @@ class TestWhatIsThere:
         saved = {name.partition(".")[2]: t for name, t in load_file(teacher / "model.safetensors").items()}
         assert all(torch.equal(first[name], saved[name]) for name in first if not name.startswith("pooler."))
 
+    def test_a_pooler_that_the_checkpoint_lacks_is_reported(self, teacher, tmp_path):
+        encoder, missing = load_reported_encoder(str(teacher))
+        assert missing == ("pooler.dense.bias", "pooler.dense.weight")
+        encoder.save_pretrained(tmp_path / "whole")
+        assert load_reported_encoder(str(tmp_path / "whole"))[1] == ()
+
+    @every_weight_loader
+    def test_weights_in_shards(self, teacher, tmp_path, load):
+        AutoModelForMaskedLM.from_pretrained(teacher).save_pretrained(tmp_path, max_shard_size="20KB")
+        assert not (tmp_path / "model.safetensors").exists()
+        assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 2
+        whole, sharded = load(str(teacher)).base_model, load(str(tmp_path)).base_model
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(tensor, sharded.state_dict()[name])
+
     def test_loading_the_encoder_leaves_the_random_numbers_alone(self, teacher):
         torch.manual_seed(1)
         expected = torch.rand(3)
@@ -133,15 +149,59 @@ class TestWhatIsRefused:
             load(str(tmp_path))
 
     @every_weight_loader
-    def test_pickled_weights_are_not_opened(self, copied, tmp_path, load):
+    @pytest.mark.parametrize(
+        ("files", "said"),
+        [
+            (["pytorch_model.bin"], r"pickled \(pytorch_model\.bin\)"),
+            ([f"pytorch_model-0000{n}-of-00005.bin" for n in range(1, 6)], r"-00003-of-00005\.bin and 2 more\)"),
+        ],
+        ids=["one", "shards"],
+    )
+    def test_pickled_weights_are_not_opened(self, copied, tmp_path, load, files, said):
         (copied / "model.safetensors").unlink()
         trap = tmp_path / "opened"
-        (copied / "pytorch_model.bin").write_bytes(pickle.dumps(_Trap(trap)))
-        with pytest.raises(
-            InputError, match=r"model\.safetensors.* Name a folder that holds config\.json, model\.safet"
-        ):
+        for file in files:
+            (copied / file).write_bytes(pickle.dumps(_Trap(trap)))
+        with pytest.raises(InputError, match=rf"{said}.* Convert it by `bistill convert-teacher {copied} DIR`"):
             load(str(copied))
         assert not trap.exists()
+
+    @every_weight_loader
+    def test_pickled_weights_beside_others_are_not_opened(self, copied, tmp_path, load):
+        trap = tmp_path / "opened"
+        (copied / "pytorch_model.bin").write_bytes(pickle.dumps(_Trap(trap)))
+        load(str(copied))
+        assert not trap.exists()
+
+    @every_weight_loader
+    @pytest.mark.parametrize("file", ["tf_model.h5", "flax_model.msgpack", "model.ckpt.index"])
+    def test_weights_of_other_frameworks(self, copied, load, file):
+        (copied / "model.safetensors").unlink()
+        (copied / file).write_bytes(b"weights")
+        with pytest.raises(InputError, match=rf"of TensorFlow or Flax alone \({file}\).*Choose a teacher with model"):
+            load(str(copied))
+
+    @every_weight_loader
+    def test_no_weights_at_all(self, copied, load):
+        (copied / "model.safetensors").unlink()
+        with pytest.raises(InputError, match=r"no file named model\.safetensors.* Name a folder that holds config"):
+            load(str(copied))
+
+    @pytest.mark.parametrize("head", ["encoder", "task model"])
+    def test_an_encoder_parts_of_which_would_be_random(self, copied, head):
+        file = copied / "model.safetensors"
+        state = load_file(file)
+        del state["bert.encoder.layer.3.output.dense.weight"], state["bert.embeddings.word_embeddings.weight"]
+        save_file(state, file, metadata={"format": "pt"})
+        with pytest.raises(InputError, match=r"the checkpoint lacks 2 parameters of the encoder, such as .*embeddings"):
+            LOADERS[head](str(copied))
+
+    def test_an_architecture_with_code_of_its_own_is_not_asked_about(self, tmp_path):
+        config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        (tmp_path / "own.py").write_text("raise SystemExit('this was run')")
+        with pytest.raises(InputError, match=r"cannot be loaded"):
+            load_config(str(tmp_path))
 
     @every_weight_loader
     def test_damaged_weights(self, copied, load):
@@ -156,8 +216,8 @@ class TestWhatIsRefused:
             load_task_model("token-classification", str(tmp_path / "tagger"), id2label={0: "O", 1: "B-LOC"})
 
     def test_an_architecture_that_is_not_supported(self, tmp_path):
-        DistilBertConfig().save_pretrained(tmp_path)
-        with pytest.raises(InputError, match=r"model_type = 'distilbert': .*\. Choose a teacher of one of \['bert'"):
+        AlbertConfig().save_pretrained(tmp_path)
+        with pytest.raises(InputError, match=r"model_type = 'albert': .*\. Choose a teacher of one of \['bert'"):
             load_config(str(tmp_path))
 
     def test_an_architecture_that_nobody_knows(self, tmp_path):

@@ -1,22 +1,24 @@
 """The `bistill` command: thin commands that parse, call the library and print.
 
-One module a command, or two of a kind. At import they need click alone: what a command does is loaded when it is run,
+One module a command. At import they need click alone: what a command does is loaded when it is run,
 so that `--help` answers at once.
 """
 
 from .add_task import add_task_command
 from .check import check_command
+from .convert import convert_teacher_command
 from .demo import demo_command
 from .evaluate import eval_command
 from .export import export_command
 from .group import main
-from .inspect import inspect_command, trim_command
+from .inspect import inspect_command
 from .package import package_command
 from .pairs import pairs_command
 from .plan import plan_command
 from .pretrain import pretrain_command
 from .push import push_command
 from .run import run_command
+from .trim import trim_command
 
 __all__ = ["main"]
 
@@ -26,6 +28,7 @@ for _command in (
     plan_command,
     inspect_command,
     trim_command,
+    convert_teacher_command,
     eval_command,
     package_command,
     export_command,

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from ..evaluation.results import Result
 
 
+def number_table(title: str, *columns: str) -> Table:
+    """A table whose first column is text and whose others are numbers."""
+    table = Table(title=title)
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    return table
+
+
 def score_table(results: Sequence[Result]) -> Table:
     """Lay out scores, each student's and baseline's retention beside its score where a teacher was scored too."""
     from ..evaluation.results import retention

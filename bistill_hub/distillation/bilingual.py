@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainingArguments
 
+from ..batches import PaddingCollator
 from ..corpora import BilingualBlocks, OneLanguageBatches
+from ..errors import InputError
 from .language_teacher import LanguageTeacher
+from .losses import soft_cross_entropy
+from .masking import MASKED, MaskingCollator
 from .trainer import DistillationTrainer
 
 
@@ -25,24 +29,52 @@ class BilingualDistillationArguments(TrainingArguments):
     max_steps: int = field(default=200_000, metadata={"help": "updates"})
     attention_weight: float = field(default=1.0, metadata={"help": "weight of the attention term"})
     hidden_weight: float = field(default=1.0, metadata={"help": "weight of the hidden-state term"})
+    logits_weight: float = field(
+        default=0.0, metadata={"help": "weight of the language-modelling heads' soft cross-entropy; 0 leaves them out"}
+    )
+    temperature: float = field(default=2.0, metadata={"help": "what logits are divided by before they are compared"})
+    masked_share: float = field(
+        default=0.0, metadata={"help": "share of the tokens hidden from both models; 0 gives them the text as it is"}
+    )
     layer_map: list[int] | None = field(
         default=None, metadata={"help": "teacher layer (from 0) for each student layer; None spreads them evenly"}
     )
+
+    def __post_init__(self) -> None:
+        """Check what this class adds.
+
+        Raises:
+            InputError: the temperature or the share is out of range.
+        """
+        super().__post_init__()
+        if not 0 <= self.masked_share < 1:
+            raise InputError(
+                "not a share", field="masked_share", value=self.masked_share, remedy="give a number from 0 to below 1"
+            )
+        if self.temperature <= 0:
+            raise InputError(
+                "not a temperature", field="temperature", value=self.temperature, remedy="give a number above 0"
+            )
 
 
 class BilingualDistillationTrainer(DistillationTrainer):
     """Teaches a headless student to reproduce the teacher's attentions and hidden states.
 
+    With a `logits_weight`, which the paper does not have, student and teacher are masked language models, and the
+    student's head is taught the teacher's distribution at every token too. With a `masked_share`, some tokens are
+    hidden from both models, for every term, and the head is taught at these alone (Sanh et al. 2019, DistilBERT).
+
     Args:
-        model: The student: a headless encoder.
-        teacher: The headless teacher with the student's vocabulary, or a `LanguageTeacher`.
+        model: The student: a headless encoder, or a masked language model.
+        teacher: The same of the teacher, with the student's vocabulary, or a `LanguageTeacher`.
         args: `BilingualDistillationArguments`.
         train_dataset: `BilingualBlocks`, for balanced batches of one language each, or any data set of `input_ids`
             (and `attention_mask`), batched as transformers does.
-        kwargs: As for transformers' Trainer.
+        kwargs: As for transformers' Trainer; with a `masked_share`, `processing_class` is the tokenizer.
 
     Raises:
-        InputError: teacher and student do not fit together.
+        InputError: teacher and student do not fit together, or lack a head whose logits, or the tokenizer whose mask
+            token, is asked for.
     """
 
     args: BilingualDistillationArguments
@@ -56,14 +88,31 @@ class BilingualDistillationTrainer(DistillationTrainer):
         **kwargs: Any,
     ) -> None:
         self.term_weights = {"attention": args.attention_weight, "hidden": args.hidden_weight}
+        if args.logits_weight:
+            self.term_weights["logits"] = args.logits_weight
+            _check_heads(model, teacher.model if isinstance(teacher, LanguageTeacher) else teacher)
+        if args.masked_share:
+            kwargs.setdefault("data_collator", _masking_collator(model, args, kwargs.get("processing_class")))
         super().__init__(model, args, teacher=teacher, layer_map=args.layer_map, **kwargs)
         if isinstance(self.train_dataset, BilingualBlocks):
             self.teacher.languages = self.teacher.languages or self.train_dataset.languages
 
+    def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As in both phases, and the logits' term is a mean over tokens, or over those that are hidden."""
+        counts = super().term_counts(inputs)
+        if "logits" in self.term_weights:
+            counts["logits"] = _where_logits_count(inputs).sum().double()
+        return counts
+
     def loss_terms(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
-        """Return the attention and hidden-state terms of a batch, and the student's outputs."""
+        """Return the terms of a batch, and the student's outputs."""
         ours, theirs = self.both_outputs(model, inputs)
-        return self.distillation_terms(ours, theirs, inputs["attention_mask"]), ours
+        terms = self.distillation_terms(ours, theirs, inputs["attention_mask"])
+        if "logits" in self.term_weights:
+            terms["logits"] = soft_cross_entropy(
+                ours.logits, theirs.logits, self.args.temperature, _where_logits_count(inputs)
+            )
+        return terms, ours
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of one language each where the data set knows its languages, else the Trainer's own."""
@@ -96,3 +145,35 @@ class BilingualDistillationTrainer(DistillationTrainer):
             pin_memory=self.args.dataloader_pin_memory,
         )
         return self.accelerator.prepare(loader)
+
+
+def _check_heads(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    for field_, model in (("student", student), ("teacher", teacher)):
+        if not type(model).__name__.endswith("ForMaskedLM"):
+            raise InputError(
+                "logits_weight asks for the logits of a language-modelling head, which this has not",
+                field=field_,
+                value=type(model).__name__,
+                remedy="load it through AutoModelForMaskedLM, or leave logits_weight at 0",
+            )
+
+
+def _where_logits_count(inputs: Mapping[str, Tensor]) -> Tensor:
+    return inputs.get(MASKED, inputs["attention_mask"])
+
+
+def _masking_collator(model: PreTrainedModel, args: BilingualDistillationArguments, tokenizer: Any) -> MaskingCollator:
+    if getattr(tokenizer, "mask_token_id", None) is None:
+        raise InputError(
+            "hiding tokens needs a tokenizer with a mask token",
+            field="processing_class",
+            value=None if tokenizer is None else type(tokenizer).__name__,
+            remedy="pass the student's tokenizer, or leave masked_share at 0",
+        )
+    return MaskingCollator(
+        PaddingCollator(model.config.pad_token_id or 0),
+        mask_token_id=tokenizer.mask_token_id,
+        special_ids=tokenizer.all_special_ids,
+        probability=args.masked_share,
+        seed=args.seed,
+    )

@@ -21,6 +21,8 @@ from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from ..batches import MODEL_INPUTS, PaddingCollator
 from ..errors import InputError
+from ..student.backbones import backbone_for
+from ..student.layers import layer_map_for
 from .checkpoints import last_complete, mark_complete, read_averages
 from .language_teacher import LanguageTeacher
 from .losses import attention_loss, hidden_state_loss
@@ -209,9 +211,8 @@ class DistillationTrainer(ExactAveragingTrainer):
     ) -> None:
         voice = teacher if isinstance(teacher, LanguageTeacher) else LanguageTeacher(teacher)
         _check_fit(model, voice.model, layer_map)
-        # Probabilities are returned by eager attention alone; under any other, none are, without an error.
-        model.set_attn_implementation("eager")
-        voice.model.set_attn_implementation("eager")
+        for one in (model, voice.model):
+            one.set_attn_implementation(backbone_for(one.config).attentions_under)
         super().__init__(model, args, **kwargs)
         self.layer_map = layer_map
         voice.model.eval().requires_grad_(False)
@@ -225,11 +226,10 @@ class DistillationTrainer(ExactAveragingTrainer):
 
     def distillation_terms(self, ours: Any, theirs: Any, attention_mask: Tensor) -> dict[str, Tensor]:
         """Return the attention and hidden-state terms of two models' outputs on one batch."""
+        states = states_to_match(self.teacher.model, theirs.hidden_states, self.layer_map)
         return {
             "attention": attention_loss(ours.attentions, theirs.attentions, attention_mask, layer_map=self.layer_map),
-            "hidden": hidden_state_loss(
-                ours.hidden_states, theirs.hidden_states, attention_mask, layer_map=self.layer_map
-            ),
+            "hidden": hidden_state_loss(ours.hidden_states, states, attention_mask, layer_map=self.layer_map),
         }
 
     def both_outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, Any]:
@@ -238,6 +238,31 @@ class DistillationTrainer(ExactAveragingTrainer):
         with torch.no_grad():
             theirs = self.teacher.for_batch(inputs)(**read, output_attentions=True, output_hidden_states=True)
         return model(**read, output_attentions=True, output_hidden_states=True), theirs
+
+
+def states_to_match(
+    teacher: PreTrainedModel, hidden_states: Sequence[Tensor], layer_map: Sequence[int] | None
+) -> tuple[Tensor, ...]:
+    """Give the teacher's states as a student has them whose last layer answers to another layer than the last.
+
+    Where an architecture has a norm after its last layer, the student's last state is normed, and an inner state of the
+    teacher is not. Then the teacher's own final norm goes over the state that the student's last layer answers to.
+
+    Args:
+        teacher: The teacher, with or without a head.
+        hidden_states: Its embedding output and one state for each layer, [batch, positions, hidden size] each.
+        layer_map: For each student layer the 0-based teacher layer; None if the last ones answer to each other.
+
+    Returns:
+        The hidden states, one of them normed or all as they were.
+    """
+    states = list(hidden_states)
+    norm = backbone_for(teacher.config).final_norm
+    if norm is not None and layer_map is not None and layer_map[-1] + 2 < len(states):
+        place = layer_map[-1] + 1  # behind the embedding output
+        with torch.no_grad():
+            states[place] = teacher.base_model.get_submodule(norm)(states[place])
+    return tuple(states)
 
 
 def _check_fit(student: PreTrainedModel, teacher: PreTrainedModel, layer_map: Sequence[int] | None) -> None:
@@ -262,13 +287,25 @@ def _check_fit(student: PreTrainedModel, teacher: PreTrainedModel, layer_map: Se
             value=ours.num_hidden_layers,
             remedy="pass the layer_map that the student was cut with",
         )
-    if layer_map is not None and (
-        len(layer_map) != ours.num_hidden_layers or not all(0 <= i < theirs.num_hidden_layers for i in layer_map)
-    ):
+    layers = layer_map_for(theirs.num_hidden_layers, layer_map=layer_map, kept=ours.num_hidden_layers)
+    if len(layers) != ours.num_hidden_layers:
         raise InputError(
-            f"needs one teacher layer from 0 to {theirs.num_hidden_layers - 1} for each of the student's "
-            f"{ours.num_hidden_layers}",
+            f"the student has {ours.num_hidden_layers} layers, not {len(layers)}",
             field="layer_map",
-            value=tuple(layer_map),
+            value=layers,
             remedy="pass the layer_map that the student was cut with",
         )
+    _check_kinds_of_layers(ours, theirs, layers)
+
+
+def _check_kinds_of_layers(ours: Any, theirs: Any, layer_map: Sequence[int]) -> None:
+    """Refuse a student layer of another kind (such as local attention) than the teacher layer that it answers to."""
+    for field in backbone_for(theirs).layer_fields:
+        expected = [getattr(theirs, field)[layer] for layer in layer_map]
+        if list(getattr(ours, field, None) or ()) != expected:
+            raise InputError(
+                f"the teacher layers that these answer to are {expected}",
+                field=field,
+                value=getattr(ours, field, None),
+                remedy="pass the layer_map that the student was cut with",
+            )

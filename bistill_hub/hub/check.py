@@ -20,6 +20,7 @@ from ..model.auto import AUTO_MAP, TRAVELLING_FILES
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta, state_sha256
+from ..sentence_encoders import MODULES_FILE, check_modules
 from ..sources import file_sha256
 from .check_card import check_card, check_results
 from .check_model import check_loading, check_tokenizer
@@ -117,6 +118,9 @@ def check_structure(pair: PairFolder, findings: Findings) -> None:
                 findings.add(name, "not a PNG file", _PACKAGE_AGAIN)
             elif name.endswith(".json"):
                 json.loads((pair.folder / name).read_text(encoding="utf-8"))
+    if MODULES_FILE in pair.files:
+        with findings.within(MODULES_FILE, "its modules cannot be loaded as they should", _PACKAGE_AGAIN):
+            check_modules(str(pair.folder))
     wanted = [*_NECESSARY, *map(delta_file, sorted(pair.listed_tasks))]
     for name in (name for name in wanted if name not in pair.files):
         findings.add(name, "the file is missing", _PACKAGE_AGAIN)

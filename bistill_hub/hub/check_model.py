@@ -126,9 +126,9 @@ def _check_special_tokens(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, 
 def _check_inputs(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, findings: Findings) -> None:
     assert pair.config is not None
     native = pair.config.backbone_config()
-    wanted = {"input_ids", "attention_mask"} | (
-        {"token_type_ids"} if getattr(native, "type_vocab_size", 0) > 1 else set()
-    )
+    # Some encoders have types of tokens that their tokenizer does not tell apart.
+    told_apart = any(tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"])
+    wanted = set(backbone_for(native).model_inputs(native)) - (set() if told_apart else {"token_type_ids"})
     if set(tokenizer.model_input_names) != wanted:
         findings.add(
             TOKENIZER_CONFIG_FILE,

@@ -19,7 +19,9 @@ from ..errors import BistillError, InputError, first_line
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
+from ..sentence_encoders import carry_modules
 from .exported_facts import check_publishable, exported_facts
+from .repository import files_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -117,6 +119,8 @@ def export_model(
             raise _not_loaded(pair, error) from error
         with _writing(target):
             _write(work, models, tokenizer, base)
+            if task is None:
+                carry_modules(os.fspath(pair), work, revision=revision)
             _write_card(work, facts, next(iter(models.values())))
             _check_copy(work, models, tokenizer)
             # Last the file that makes a folder a model.
@@ -171,7 +175,7 @@ def push_export(
             return publish(
                 repo_id,
                 target,
-                sorted(file.name for file in target.iterdir()),
+                [file.as_posix() for file in files_of(target)],
                 message=f"Export {task or 'the encoder'} of {_public_name(pair)}",
                 description="A plain checkpoint that computes what the pair does; its card says where it is from.",
                 private=private,
@@ -180,7 +184,7 @@ def push_export(
             )
         except BaseException:
             for file in target.iterdir():
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
             if not existed:
                 target.rmdir()
             raise

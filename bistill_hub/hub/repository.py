@@ -23,7 +23,9 @@ from ..model.auto import AUTO_MAP, TRAVELLING_FILES
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta, state_sha256
+from ..sentence_encoders import MODULE_PATHS
 from ..sources import file_sha256
+from ..student.backbones import backbone_for
 from ..tasks import get_task
 from ..version import __version__
 
@@ -46,6 +48,7 @@ _ALLOWED = (
     r"\.eval_results/[A-Za-z0-9._-]+\.yaml",
     r"tasks/[a-z0-9_-]+/(delta\.safetensors|results\.json)",
     r"assets/[a-z0-9_-]+\.png",
+    *MODULE_PATHS,
     *(re.escape(name) for name in TRAVELLING_FILES),
 )
 
@@ -105,7 +108,7 @@ def write_model(
         tokenizer.init_kwargs.pop(name, None)
     tokenizer.save_pretrained(folder)
     base = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    prefix = _encoder_prefix(base)
+    prefix = f"{backbone_for(pair.config).base_model_prefix}."
     config = BistillConfig.from_backbone(
         pair.config,
         source_language=pair.source_language,
@@ -241,8 +244,3 @@ def check_results(folder: Path) -> None:
                     value=result.weights_sha256,
                     remedy="evaluate the model that is packaged",
                 )
-
-
-def _encoder_prefix(state: Mapping[str, Tensor]) -> str:
-    """The base model's prefix, which the embeddings' names begin with."""
-    return next(name for name in state if ".embeddings." in name).partition(".")[0] + "."

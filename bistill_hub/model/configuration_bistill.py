@@ -104,7 +104,9 @@ class BistillConfig(PreTrainedConfig):
             object.__setattr__(self, "attribute_map", dict(native.attribute_map))
             given = set(kwargs) | {native.attribute_map.get(name, name) for name in kwargs}
             ours = set(PreTrainedConfig().__dict__) | set(_OWN_FIELDS)
-            for name, value in native().to_dict().items():
+            # Some defaults follow from other fields: they are those of a configuration with the given ones.
+            theirs = {name: value for name, value in kwargs.items() if name not in {*ours, *_NOT_THE_BACKBONES}}
+            for name, value in native(**copy.deepcopy(theirs)).to_dict().items():
                 if name not in given and name not in ours and name not in _NOT_THE_BACKBONES:
                     kwargs[name] = value
             for name in ("pad_token_id", "bos_token_id", "eos_token_id"):

@@ -18,6 +18,7 @@ from ..hub.repository import PairModel, package_pair, write_model
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
 from ..recipe import Recipe
+from ..sentence_encoders import carry_modules
 from ..sources import LabelledSource
 from ..teacher import load_tokenizer
 from .manifest import WORK_FOLDER, StageRecord, versions
@@ -117,7 +118,9 @@ def lay_out(recipe: Recipe, folder: Path, student: Path, deltas: Mapping[str, Pa
             vocabulary={
                 "teacher_size": vocabulary["tokens_before"],
                 "size": vocabulary["tokens_after"],
-                "min_token_probability": recipe.student.min_token_probability,
+                "min_token_probability": (
+                    None if recipe.student.vocabulary_size else recipe.student.min_token_probability
+                ),
             },
             teacher=teacher,
             teacher_revision=recipe.teacher.revision if teacher else None,
@@ -127,6 +130,7 @@ def lay_out(recipe: Recipe, folder: Path, student: Path, deltas: Mapping[str, Pa
         loaded,
         default_tasks={head: names[0] for head, names in by_head.items() if len(names) > 1},
     )
+    carry_modules(str(student), unfinished)
     unfinished.rename(folder)
 
 

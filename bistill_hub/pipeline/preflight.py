@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Dataset
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from ..cards.metadata import check_identity
+from ..checkpoint_files import check_weights
 from ..errors import InputError
 from ..recipe import Recipe, TaskRecipe
+from ..sentence_encoders import check_modules
 from ..student.backbones import backbone_for
-from ..student.layers import layer_map_for
+from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from ..teacher import LEGACY_PREFIX, load_config, load_tokenizer
@@ -65,13 +67,17 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
         for name, source in settings.sources.items():
             source.check(f"tasks.{settings.name}.{name}")
         check_model_file(settings.teacher.delta, f"tasks.{settings.name}.teacher.delta")
+        if settings.teacher.model is not None:
+            check_weights(settings.teacher.model, settings.teacher.revision)
     for code, delta in recipe.teacher.language_deltas.items():
         check_model_file(delta, f"teacher.language_deltas.{code}")
     config = load_config(recipe.teacher.model, recipe.teacher.revision)
-    layer_map_for(config.num_hidden_layers, recipe.student.layer_reduction_factor, recipe.student.layer_map)
+    check_weights(recipe.teacher.model, recipe.teacher.revision)
+    check_modules(recipe.teacher.model, recipe.teacher.revision)
+    recipe.student.layer_map_for(config.num_hidden_layers)
     check_lengths(recipe, config)
     check_precisions(recipe)
-    load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
+    check_vocabulary(recipe, load_tokenizer(recipe.teacher.model, recipe.teacher.revision))
     for field, text in texts.items():
         if next(text.lines(), None) is None:
             raise InputError(
@@ -126,6 +132,22 @@ def check_lengths(recipe: Recipe, config: PreTrainedConfig) -> None:
                 value=length,
                 remedy=f"set it to {room} or less",
             )
+
+
+def check_vocabulary(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a vocabulary that the teacher's does not hold, and tokens to keep that the teacher does not know."""
+    size, room = recipe.student.vocabulary_size, len(tokenizer)
+    if size is not None and size > room:
+        raise InputError(
+            f"the teacher has {room:,} tokens",
+            field="student.vocabulary_size",
+            value=size,
+            remedy=f"choose {room} or less, or leave it out",
+        )
+    try:
+        must_keep_ids(tokenizer, recipe.student.must_keep)
+    except InputError as error:
+        raise InputError(error.problem, field="student.must_keep", value=error.value, remedy=error.remedy) from error
 
 
 def check_precisions(recipe: Recipe) -> None:

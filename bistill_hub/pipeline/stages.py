@@ -24,17 +24,26 @@ from ..distillation.fine_tuning import TaskFineTuningTrainer
 from ..distillation.language_teacher import LanguageTeacher
 from ..distillation.recording import LogRecorder, calm, read_log
 from ..distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
+from ..errors import InputError
 from ..model.modeling_bistill import BASE_FILE
 from ..recipe import Precision, Recipe
+from ..sentence_encoders import carry_modules, prompts_of
 from ..student.backbones import backbone_for
 from ..student.build import cut_config, cut_model, trim_vocabulary
 from ..student.deltas import trim_delta
 from ..student.held_out import HeldOut
-from ..student.layers import layer_map_for
 from ..student.token_counts import count_tokens
+from ..student.tokenizer_loading import check_ways_of_loading, classes_that_rebuild
 from ..student.vocabulary import select_tokens, trim_tokenizer
 from ..student.vocabulary_report import vocabulary_report
-from ..teacher import load_delta, load_encoder, load_language_model, load_task_model, load_tokenizer
+from ..teacher import (
+    load_delta,
+    load_encoder,
+    load_language_model,
+    load_reported_encoder,
+    load_task_model,
+    load_tokenizer,
+)
 from .manifest import WORK_FOLDER
 from .preflight import TaskData
 
@@ -44,6 +53,8 @@ if TYPE_CHECKING:
 STUDENT_FILE = "student.json"
 TOKEN_MAP_FILE = "token_map.safetensors"
 DELTA_FILE = "delta.safetensors"
+COMPARED_LINES = 20
+"""Held-out lines of each language that the ways of loading the tokenizer are compared on."""
 
 
 def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, Any]:
@@ -52,32 +63,48 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, An
     Leaves a native checkpoint (encoder with pooler, and the language-modelling head where it is kept), tokenizer,
     `token_map.safetensors` and `student.json`.
     """
-    teacher = load_encoder(recipe.teacher.model, recipe.teacher.revision)
+    teacher, untrained = load_reported_encoder(recipe.teacher.model, recipe.teacher.revision)
     tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
-    layers = layer_map_for(
-        teacher.config.num_hidden_layers, recipe.student.layer_reduction_factor, recipe.student.layer_map
-    )
-    texts = {language.code: HeldOut(language.text, language.code) for language in recipe.languages}
-    counts = {code: count_tokens(tokenizer, text, language=code, progress=progress) for code, text in texts.items()}
-    token_map = select_tokens(tokenizer, counts, recipe.student.min_token_probability)
-    student_tokenizer = trim_tokenizer(tokenizer, token_map)
-    held_out = {code: text.lines for code, text in texts.items()}
-    report = vocabulary_report(tokenizer, student_tokenizer, token_map, counts, held_out)
-    state = prefixed(cut_model(teacher, token_map, layers, dropout=0.0))
+    layers = recipe.student.layer_map_for(teacher.config.num_hidden_layers)
     language_model = None
     if recipe.student.keep_language_modelling_head:
         language_model = load_language_model(recipe.teacher.model, recipe.teacher.revision)
+    if recipe.bilingual.steps and recipe.bilingual.logits_weight and language_model is None:
+        raise _no_head(recipe)
+    texts = {language.code: HeldOut(language.text, language.code) for language in recipe.languages}
+    counts = {code: count_tokens(tokenizer, text, language=code, progress=progress) for code, text in texts.items()}
+    token_map = select_tokens(
+        tokenizer,
+        counts,
+        recipe.student.min_token_probability,
+        vocabulary_size=recipe.student.vocabulary_size,
+        multiple_of=recipe.student.vocabulary_multiple_of,
+        must_keep=(*recipe.student.must_keep, *prompts_of(recipe.teacher.model, recipe.teacher.revision)),
+    )
+    read = backbone_for(teacher.config).model_inputs(teacher.config)
+    inputs = [name for name in tokenizer.model_input_names if name in read]
+    student_tokenizer = trim_tokenizer(tokenizer, token_map, model_input_names=inputs)
+    held_out = {code: text.lines for code, text in texts.items()}
+    report = vocabulary_report(tokenizer, student_tokenizer, token_map, counts, held_out)
+    state = prefixed(cut_model(teacher, token_map, layers, dropout=0.0))
     if language_model is not None:
         head = cut_model(language_model, token_map, layers, dropout=0.0)
         tied = set(head.all_tied_weights_keys)
         state |= {name: t for name, t in head.state_dict().items() if name not in state and name not in tied}
     config = cut_config(teacher.config, token_map, layers, dropout=0.0)
     config.architectures = [type(language_model or teacher).__name__]
+    if not backbone_for(config).positions_start_at_padding:
+        # Some encoders have another tokenizer's padding in their config: a row of the embeddings that is never trained.
+        config.pad_token_id = student_tokenizer.pad_token_id
     write_student(folder, state, config, student_tokenizer)
+    rebuilt_by = classes_that_rebuild(tokenizer, config.model_type)
+    sample = [line for lines in held_out.values() for line in lines[:COMPARED_LINES]]
+    check_ways_of_loading(folder, sample, own_class=type(tokenizer).__name__, without=rebuilt_by)
+    carry_modules(recipe.teacher.model, folder, revision=recipe.teacher.revision)
     save_file({"token_map": token_map}, folder / TOKEN_MAP_FILE)
     facts = {
         "layer_map": list(layers),
-        "vocabulary": report.to_dict(),
+        "vocabulary": {**report.to_dict(), "chosen_by": recipe.student.vocabulary_rule, "not_by": sorted(rebuilt_by)},
         "corpora": {
             language.code: {
                 "name": language.text.name,
@@ -89,6 +116,7 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, An
         "teacher": size_of(teacher),
         "student": size_of(cut_model(teacher, token_map, layers)),
         "language_modelling_head": language_model is not None,
+        "untrained_parameters": list(untrained),
     }
     (folder / STUDENT_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return facts
@@ -104,8 +132,7 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
     if settings.steps:
         set_seed(recipe.seed)
         token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
-        encoder = load_encoder(str(student))
-        full = load_encoder(recipe.teacher.model, recipe.teacher.revision)
+        encoder, full = _both_models(recipe, student)
         backbone = backbone_for(full.config)
         teacher = LanguageTeacher(
             trim_vocabulary(full, token_map),
@@ -135,6 +162,8 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             learning_rate=settings.learning_rate,
             attention_weight=settings.attention_weight,
             hidden_weight=settings.hidden_weight,
+            logits_weight=settings.logits_weight,
+            masked_share=settings.masked_share,
             layer_map=facts["layer_map"],
             eval_strategy="steps",
             save_strategy="steps",
@@ -151,17 +180,40 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             teacher=teacher,
             train_dataset=train,
             eval_dataset=held_out,
+            processing_class=tokenizer,
             callbacks=[CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
         )
         calm(trainer)
         trainer.train(resume_from_checkpoint=True)
-        state |= prefixed(encoder)
+        learnt = prefixed(encoder.base_model) | (encoder.state_dict() if encoder.base_model is not encoder else {})
+        state |= {name: tensor for name, tensor in learnt.items() if name in state}
         curve = read_log(work)
     config = AutoConfig.from_pretrained(student)
     write_student(folder, state, config, tokenizer)
+    carry_modules(str(student), folder)
     for name in (STUDENT_FILE, TOKEN_MAP_FILE):
         (folder / name).write_bytes((student / name).read_bytes())
     return {"settings": settings.model_dump(), "curve": curve, "loss": _best(curve, "eval_loss", min)}
+
+
+def _both_models(recipe: Recipe, student: Path) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """Load student and teacher for phase 1: with their language-modelling heads where these are distilled."""
+    if not recipe.bilingual.logits_weight:
+        return load_encoder(str(student)), load_encoder(recipe.teacher.model, recipe.teacher.revision)
+    ours = load_language_model(str(student))
+    theirs = load_language_model(recipe.teacher.model, recipe.teacher.revision)
+    if ours is None or theirs is None:
+        raise _no_head(recipe)
+    return ours, theirs
+
+
+def _no_head(recipe: Recipe) -> InputError:
+    return InputError(
+        "the teacher has no language-modelling head, or it is not kept, so there are no logits to distil",
+        field="bilingual.logits_weight",
+        value=recipe.bilingual.logits_weight,
+        remedy="leave it at 0, or choose a teacher with a head and student.keep_language_modelling_head = true",
+    )
 
 
 def tune_teacher(

@@ -5,7 +5,6 @@ Nothing is downloaded: of the Hub, only what the local cache holds is known.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,8 @@ from ..errors import InputError
 from ..model.legacy import LEGACY_FILE
 from ..recipe import Recipe, TaskRecipe
 from ..sources import LabelledSource, TextSource
-from ..student.backbones import backbone_for
+from ..student.build import config_of_size
 from ..student.inspection import encoder_size
-from ..student.layers import layer_map_for
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from ..teacher import LEGACY_PREFIX, load_config, load_tokenizer
@@ -110,25 +108,17 @@ class Facts:
     def layer_map(self) -> tuple[int, ...]:
         """The teacher layers that the student keeps."""
         student = self.recipe.student
-        return layer_map_for(self.config.num_hidden_layers, student.layer_reduction_factor, student.layer_map)
+        return student.layer_map_for(self.config.num_hidden_layers)
 
     @property
     def student_config(self) -> Any:
         """The student's configuration, as far as sizes and dropout go."""
-        config = copy.deepcopy(self.config)
-        config.num_hidden_layers = len(self.layer_map)
-        config.vocab_size = self.vocabulary
-        for field in backbone_for(config).dropout_fields:
-            if getattr(config, field, None) is not None:
-                setattr(config, field, 0.0)
-        return config
+        return config_of_size(self.config, self.vocabulary, self.layer_map, dropout=0.0)
 
     @property
     def trimmed_teacher_config(self) -> Any:
         """The teacher's configuration with the student's vocabulary."""
-        config = copy.deepcopy(self.config)
-        config.vocab_size = self.vocabulary
-        return config
+        return config_of_size(self.config, self.vocabulary)
 
     def part_of(self, stage: str) -> tuple[TaskData | None, str]:
         """Split a stage's name into its task and the rest; no task for the stages that belong to none."""
@@ -185,7 +175,7 @@ def _look_at_teacher(recipe: Recipe) -> tuple[TeacherPlan, Any, Any]:
     if place is None:
         return TeacherPlan(model=model, place="not in the cache"), None, None
     config = load_config(place)
-    layer_map_for(config.num_hidden_layers, recipe.student.layer_reduction_factor, recipe.student.layer_map)
+    recipe.student.layer_map_for(config.num_hidden_layers)
     check_lengths(recipe, config)
     with_tokenizer = _here(model, "tokenizer.json", revision)
     tokenizer = None if with_tokenizer is None else load_tokenizer(with_tokenizer)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 
 from ..errors import InputError
 from .backbones import Backbone, backbone_for
-from .layers import layer_map_for
+from .first_layer import absorb_norm
+from .layers import LayerChoice, layer_map_for
 from .token_counts import count_tokens, vocabulary_rows
 from .vocabulary import checked_token_map, select_tokens, trim_tokenizer
 
@@ -38,7 +40,12 @@ def build_student(
     *,
     layer_reduction_factor: int = 2,
     layer_map: Sequence[int] | None = None,
+    layers: int | None = None,
+    layer_choice: LayerChoice = "spread",
     min_token_probability: float = 1e-6,
+    vocabulary_size: int | None = None,
+    vocabulary_multiple_of: int = 1,
+    must_keep: Iterable[str] = (),
     progress: bool = False,
 ) -> StudentParts:
     """Cut a student out of a teacher (Ansell et al. 2023, section 3.1).
@@ -49,20 +56,27 @@ def build_student(
 
     Args:
         teacher: A transformers model of a supported architecture, with or without a head.
-        tokenizer: The teacher's tokenizer (fast; WordPiece or Unigram).
+        tokenizer: The teacher's tokenizer (fast; WordPiece, Unigram or BPE).
         corpora: For each language of the pair its text, line by line; read once here, and re-iterable because
             distillation reads it again.
         layer_reduction_factor: Teacher layers for each student layer (LRF).
-        layer_map: The teacher layers to keep, 0-based and increasing, instead of those that the factor names.
+        layer_map: The teacher layers to keep, 0-based and increasing, whatever the other arguments say of layers.
+        layers: How many layers to keep, instead of the number that the factor gives.
+        layer_choice: Which ones: "spread", "bottom" or "top", see `layer_map_for`.
         min_token_probability: Relative frequency from which a token is kept, see `select_tokens`.
+        vocabulary_size: How many tokens to keep, instead of the threshold.
+        vocabulary_multiple_of: Round the number of tokens up to a multiple of this.
+        must_keep: Tokens that stay however rare they are.
         progress: Show progress bars on a terminal.
 
     Raises:
         InputError: the architecture or tokenizer is not supported, a corpus is empty or can be read only once, the
-            layers cannot be chosen so, or the tokenizer has ids that the teacher has no embedding for.
+            layers or tokens cannot be chosen so, or the tokenizer has ids that the teacher has no embedding for.
     """
-    backbone_for(teacher.config)  # refuses an architecture that is not supported before any text is read
-    layers = layer_map_for(teacher.config.num_hidden_layers, layer_reduction_factor, layer_map)
+    backbone = backbone_for(teacher.config)  # refuses an architecture that is not supported before any text is read
+    kept_layers = layer_map_for(
+        teacher.config.num_hidden_layers, layer_reduction_factor, layer_map, choice=layer_choice, kept=layers
+    )
     _check_corpora(corpora)
     rows = teacher.get_input_embeddings().num_embeddings
     if vocabulary_rows(tokenizer) > rows:
@@ -75,9 +89,19 @@ def build_student(
         language: count_tokens(tokenizer, lines, language=language, progress=progress)
         for language, lines in corpora.items()
     }
-    token_map = select_tokens(tokenizer, counts, min_token_probability)
-    model = cut_model(teacher, token_map, layers, dropout=0.0)
-    return StudentParts(model, trim_tokenizer(tokenizer, token_map), token_map, layers)
+    token_map = select_tokens(
+        tokenizer,
+        counts,
+        min_token_probability,
+        vocabulary_size=vocabulary_size,
+        multiple_of=vocabulary_multiple_of,
+        must_keep=must_keep,
+    )
+    read = backbone.model_inputs(teacher.config)
+    names = [name for name in tokenizer.model_input_names if name in read]
+    student_tokenizer = trim_tokenizer(tokenizer, token_map, model_input_names=names)
+    model = cut_model(teacher, token_map, kept_layers, dropout=0.0)
+    return StudentParts(model, student_tokenizer, token_map, kept_layers)
 
 
 def _check_corpora(corpora: Mapping[str, Iterable[str]]) -> None:
@@ -118,6 +142,8 @@ def cut_model(
 
     The copy is of the same class, dtype, device, attention implementation and mode (train or eval); its parameters
     require gradients. Weights that the model ties are tied in the copy. No storage is shared, no random number drawn.
+    Every parameter of the copy is the model's, but where a later layer becomes the first of an architecture whose first
+    layer lacks a norm: the layer's next linear module absorbs that norm, see `absorb_norm`.
 
     Args:
         model: A transformers model of a supported architecture, with or without a head.
@@ -127,12 +153,17 @@ def cut_model(
 
     Raises:
         InputError: the architecture is not supported, a map reaches beyond the model, a special id of the config is
-            not kept, tied weights differ, or the copy would have missing, unexpected or misshapen parameters.
+            not kept, tied weights differ, the copy would have missing, unexpected or misshapen parameters, or its first
+            layer cannot absorb a norm.
     """
     from transformers.initialization import no_init_weights
 
     backbone = backbone_for(model.config)
-    state = cut_state_dict(model.state_dict(), backbone, token_map, layer_map)
+    whole = model.state_dict()
+    if layer_map is not None:
+        layer_map = layer_map_for(model.config.num_hidden_layers, layer_map=layer_map)
+        whole.update(absorb_norm(model, backbone, layer_map[0], token_map))
+    state = cut_state_dict(whole, backbone, token_map, layer_map)
     config = cut_config(model.config, token_map, layer_map, dropout=dropout)
     options = (
         {"add_pooling_layer": model.pooler is not None} if backbone.has_pooler and model.base_model is model else {}
@@ -186,7 +217,8 @@ def cut_state_dict(
 
     Returns:
         Copies on the same devices: vocabulary parameters of V_student rows, the chosen layers renumbered from 0, and
-        everything else as it was.
+        everything else as it was. Where another layer becomes the first, what the architecture's first layer does
+        without (`Backbone.first_layer`) is left out.
 
     Raises:
         InputError: a map is not increasing or reaches beyond the state dict.
@@ -204,6 +236,8 @@ def cut_state_dict(
             if layer not in new_layers:
                 continue
             new_name = backbone.in_layer(name, new_layers[layer])
+            if layer > 0 and new_layers[layer] == 0 and backbone.has_no_place_first(name):
+                continue
         if token_map is not None and backbone.has_vocabulary_rows(name):
             rows = checked_token_map(token_map, tensor.shape[0]).to(tensor.device)
             cut[new_name] = tensor.detach().index_select(0, rows)
@@ -219,7 +253,7 @@ def cut_config(
     *,
     dropout: float | None = None,
 ) -> Any:
-    """Copy a config for a model that is cut so: sizes, special token ids, dropout.
+    """Copy a config for a model that is cut so: sizes, kinds of layers, special token ids, dropout.
 
     Args:
         config: A transformers config of a supported architecture.
@@ -235,6 +269,10 @@ def cut_config(
     cut = copy.deepcopy(config)
     if layer_map is not None:
         cut.num_hidden_layers = len(layer_map)
+        for field in backbone.layer_fields:
+            setattr(cut, field, [getattr(config, field)[layer] for layer in layer_map])
+        for field in backbone.layer_rule_fields:
+            cut.__dict__.pop(field, None)
     if token_map is not None:
         new_ids = {old: new for new, old in enumerate(token_map.tolist())}
         cut.vocab_size = len(new_ids)
@@ -254,8 +292,34 @@ def cut_config(
             )
     if dropout is not None:
         for field in backbone.dropout_fields:
-            setattr(cut, field, dropout)
+            if hasattr(cut, field):
+                setattr(cut, field, dropout)
     return cut
+
+
+def config_of_size(
+    config: Any, rows: int, layer_map: Sequence[int] | None = None, *, dropout: float | None = None
+) -> Any:
+    """Copy a config for a model of which it is known how many tokens it is going to keep, but not which.
+
+    Args:
+        config: A transformers config of a supported architecture.
+        rows: How many tokens are kept, the special ones of the config among them.
+        layer_map: For each new layer the old one, 0-based; all of them if None.
+        dropout: Every dropout probability; as they are if None.
+
+    Returns:
+        The config with special token ids that lie within its vocabulary; the trimmed model's need not be these.
+
+    Raises:
+        InputError: see `cut_config`.
+    """
+    named = [getattr(config, field, None) for field in backbone_for(config).token_id_fields]
+    listed = [one for ids in named for one in (ids if isinstance(ids, list) else [ids])]
+    special = {one for one in listed if one is not None and 0 <= one < config.vocab_size}
+    others = (one for one in range(config.vocab_size) if one not in special)
+    token_map = sorted([*special, *islice(others, max(0, rows - len(special)))])
+    return cut_config(config, torch.tensor(token_map), layer_map, dropout=dropout)
 
 
 def _new_id(field: str, old: int, new_ids: Mapping[int, int]) -> int:

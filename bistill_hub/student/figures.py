@@ -118,7 +118,8 @@ def _draw_coverage(axes: Axes, report: CutReport) -> None:
 def _finish_thresholds(axes: Axes, report: CutReport) -> None:
     axes.set_xscale("log")
     axes.invert_xaxis()
-    axes.set_xlabel(f"least token probability (asked for: {report.min_token_probability:g})")
+    asked = f" (asked for: {report.min_token_probability:g})" if report.min_token_probability is not None else ""
+    axes.set_xlabel(f"least token probability{asked}")
     axes.grid(color="#DDDDDD", linewidth=0.8)
-    if report.min_token_probability > 0:
+    if report.min_token_probability:
         axes.axvline(report.min_token_probability, color="#666666", linestyle="--", linewidth=1, zorder=1)

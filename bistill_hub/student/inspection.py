@@ -15,6 +15,7 @@ from ..teacher import load_config, load_tokenizer
 from .build import cut_config
 from .held_out import HeldOut
 from .layers import layer_map_for
+from .must_keep import must_keep_ids
 from .token_counts import TokenCounts, count_tokens, vocabulary_rows
 from .vocabulary import select_tokens, trim_tokenizer
 from .vocabulary_report import VocabularyReport, vocabulary_report
@@ -72,16 +73,18 @@ class CutReport:
     Attributes:
         teacher: Hub id or folder of the teacher.
         revision: Branch, tag or commit that was looked at; None for the default.
-        min_token_probability: The relative frequency from which a token stays.
+        min_token_probability: The relative frequency from which a token stays; None where a size was asked for.
+        vocabulary_size: How many tokens were asked for; None where a threshold was.
         teacher_size: Size of the teacher.
         cuts: Size of the student by layer reduction factor.
         vocabulary: What trimming does to each language's text.
-        thresholds: Tokens and coverage at several thresholds, from the highest down; among them the one asked for.
+        thresholds: Tokens and coverage at several thresholds, from the highest down; among them one that was asked for.
     """
 
     teacher: str
     revision: str | None
-    min_token_probability: float
+    min_token_probability: float | None
+    vocabulary_size: int | None
     teacher_size: EncoderSize
     cuts: Mapping[int, EncoderSize]
     vocabulary: VocabularyReport
@@ -93,6 +96,7 @@ class CutReport:
             "teacher": self.teacher,
             "revision": self.revision,
             "min_token_probability": self.min_token_probability,
+            "vocabulary_size": self.vocabulary_size,
             "teacher_size": {**asdict(self.teacher_size), "megabytes": self.teacher_size.megabytes},
             "cuts": [
                 {
@@ -115,6 +119,9 @@ def inspect_cut(
     revision: str | None = None,
     layer_reduction_factors: Sequence[int] | None = None,
     min_token_probability: float = 1e-6,
+    vocabulary_size: int | None = None,
+    multiple_of: int = 1,
+    must_keep: Sequence[str] = (),
     progress: bool = False,
 ) -> CutReport:
     """Tell what a cut would give, from the teacher's configuration and tokenizer alone: no weights are loaded.
@@ -126,11 +133,15 @@ def inspect_cut(
         layer_reduction_factors: Teacher layers for each student layer, to be compared; by default those of 1, 2 and 3
             that divide the teacher's layers.
         min_token_probability: Relative frequency from which a token is kept, see `select_tokens`.
+        vocabulary_size: How many tokens to keep, instead of the threshold.
+        multiple_of: Round the number of tokens up to a multiple of this.
+        must_keep: Pieces or words that stay however rare they are.
         progress: Show progress bars on a terminal.
 
     Raises:
-        InputError: the threshold is not a probability, there is no corpus or an empty one, the teacher cannot be had or
-            is of an architecture that is not supported, or a factor does not divide its layers.
+        InputError: the threshold is not a probability, the size is more than the teacher has or less than must stay, a
+            token to keep is unknown to the teacher, there is no corpus or an empty one, the teacher cannot be had or is
+            of an architecture that is not supported, or a factor does not divide its layers.
     """
     if not 0 <= min_token_probability <= 1:
         raise InputError(
@@ -153,22 +164,33 @@ def inspect_cut(
             value=config.vocab_size,
             remedy="name a teacher whose tokenizer and configuration belong together",
         )
+    must_keep_ids(tokenizer, must_keep)  # refuses what the teacher does not know before any text is read
     texts = {language: HeldOut(lines, language) for language, lines in corpora.items()}
     counts = {
         language: count_tokens(tokenizer, text, language=language, progress=progress)
         for language, text in texts.items()
     }
-    token_map = select_tokens(tokenizer, counts, min_token_probability)
+    token_map = select_tokens(
+        tokenizer,
+        counts,
+        min_token_probability,
+        vocabulary_size=vocabulary_size,
+        multiple_of=multiple_of,
+        must_keep=must_keep,
+    )
     held_out = {language: text.lines for language, text in texts.items()}
     vocabulary = vocabulary_report(tokenizer, trim_tokenizer(tokenizer, token_map), token_map, counts, held_out)
     return CutReport(
         teacher=place,
         revision=revision,
-        min_token_probability=min_token_probability,
+        min_token_probability=None if vocabulary_size else min_token_probability,
+        vocabulary_size=vocabulary_size,
         teacher_size=encoder_size(config),
         cuts={factor: encoder_size(cut_config(config, token_map, layers)) for factor, layers in maps.items()},
         vocabulary=vocabulary,
-        thresholds=_sweep(tokenizer, counts, {*SWEPT_THRESHOLDS, min_token_probability}),
+        thresholds=_sweep(
+            tokenizer, counts, {*SWEPT_THRESHOLDS, *([] if vocabulary_size else [min_token_probability])}
+        ),
     )
 
 

@@ -7,15 +7,16 @@ unknown: the student splits it into exactly the same pieces.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import InputError
+from .must_keep import must_keep_ids
+from .piece_models import Definition, PieceModel, simple_parts
+from .selection import Selection, definition_of
 from .token_counts import TokenCounts, backend_of, vocabulary_rows
 
 _SETTINGS = (
@@ -32,107 +33,13 @@ _SETTINGS = (
     "do_lower_case",
     "strip_accents",
     "tokenize_chinese_chars",
+    "split_by_punct",
 )
-
-
-@dataclass(frozen=True)
-class _PieceModel:
-    """What differs between the kinds of tokenizer models.
-
-    Attributes:
-        always_kept: From the model's JSON, the pieces that it cannot do without.
-        single_character_pieces: From the tokenizer's JSON and a character, the pieces that stand for this character.
-        trim: From the model's JSON and {old id: new id}, the trimmed model's JSON.
-    """
-
-    always_kept: Callable[[dict[str, Any]], Iterable[str]]
-    single_character_pieces: Callable[[dict[str, Any], str], Iterable[str]]
-    trim: Callable[[dict[str, Any], Mapping[int, int]], dict[str, Any]]
-
-
-def _wordpiece_always_kept(model: dict[str, Any]) -> Iterable[str]:
-    return (model["unk_token"],)
-
-
-def _wordpiece_characters(definition: dict[str, Any], character: str) -> Iterable[str]:
-    return (character, definition["model"]["continuing_subword_prefix"] + character)
-
-
-def _trim_wordpiece(model: dict[str, Any], new_ids: Mapping[int, int]) -> dict[str, Any]:
-    kept = {piece: new_ids[old_id] for piece, old_id in model["vocab"].items() if old_id in new_ids}
-    return {**model, "vocab": kept}
-
-
-def _unigram_always_kept(model: dict[str, Any]) -> Iterable[str]:
-    if model["unk_id"] is None:
-        raise InputError(
-            "this Unigram tokenizer has no unknown piece: trimmed, it would fail on the characters that it dropped",
-            field="unk_id",
-            value=None,
-            remedy="choose a teacher whose tokenizer has one",
-        )
-    yield model["vocab"][model["unk_id"]][0]
-    if model.get("byte_fallback"):
-        yield from (f"<0x{byte:02X}>" for byte in range(256))
-
-
-def _unigram_characters(definition: dict[str, Any], character: str) -> Iterable[str]:
-    space = _metaspace(definition.get("pre_tokenizer"))
-    return (character, space + character, space)
-
-
-def _metaspace(pre_tokenizer: dict[str, Any] | None) -> str:
-    """Find the sign for a space in a pre-tokenizer's JSON; SentencePiece's own where it names none."""
-    for part in (pre_tokenizer or {}).get("pretokenizers", [pre_tokenizer or {}]):
-        if "replacement" in part:
-            return str(part["replacement"])
-    return "▁"
-
-
-def _trim_unigram(model: dict[str, Any], new_ids: Mapping[int, int]) -> dict[str, Any]:
-    # An unknown character scores the lowest piece score minus 10. Were the lowest piece dropped, unknown characters
-    # would gain and could win against pieces of the teacher's split; the unknown piece keeps that score in the model.
-    lowest = min(score for _, score in model["vocab"])
-    kept = [
-        [piece, lowest if old_id == model["unk_id"] else score]
-        for old_id, (piece, score) in enumerate(model["vocab"])
-        if old_id in new_ids
-    ]
-    return {**model, "vocab": kept, "unk_id": new_ids[model["unk_id"]]}
-
-
-_PIECE_MODELS: Mapping[str, _PieceModel] = MappingProxyType(
-    {
-        "WordPiece": _PieceModel(_wordpiece_always_kept, _wordpiece_characters, _trim_wordpiece),
-        "Unigram": _PieceModel(_unigram_always_kept, _unigram_characters, _trim_unigram),
-    }
-)
-
-
-def _definition(tokenizer: Any) -> tuple[dict[str, Any], _PieceModel]:
-    definition = json.loads(backend_of(tokenizer).to_str())
-    kind = definition["model"].get("type")
-    if kind not in _PIECE_MODELS:
-        raise InputError(
-            "tokenizers of this kind cannot be trimmed",
-            field="tokenizer model",
-            value=kind,
-            remedy=f"choose a teacher whose tokenizer is one of {sorted(_PIECE_MODELS)}",
-        )
-    return definition, _PIECE_MODELS[kind]
-
-
-def _simple_post_processors(post_processor: dict[str, Any] | None) -> list[dict[str, Any]]:
-    if post_processor is None:
-        return []
-    if post_processor["type"] == "Sequence":
-        return [simple for part in post_processor["processors"] for simple in _simple_post_processors(part)]
-    return [post_processor]
 
 
 def _map_post_processor(post_processor: dict[str, Any] | None, new_id: Callable[[int, str], int]) -> None:
     """Put new ids into a post-processor's JSON, in place."""
-    for part in _simple_post_processors(post_processor):
+    for part in simple_parts(post_processor):
         if part["type"] == "TemplateProcessing":
             for special in part["special_tokens"].values():
                 special["ids"] = [new_id(old, special["id"]) for old in special["ids"]]
@@ -149,7 +56,7 @@ def _map_post_processor(post_processor: dict[str, Any] | None, new_id: Callable[
             )
 
 
-def _indispensable_ids(tokenizer: Any, definition: dict[str, Any], pieces: _PieceModel) -> set[int]:
+def _indispensable_ids(tokenizer: Any, definition: Definition, pieces: PieceModel) -> set[int]:
     """Collect the ids of all special and added tokens, of the unknown piece, and of what the post-processor inserts."""
     ids = {token["id"] for token in definition["added_tokens"]}
     ids.update(identifier for identifier in tokenizer.all_special_ids if identifier is not None)
@@ -162,30 +69,44 @@ def _indispensable_ids(tokenizer: Any, definition: dict[str, Any], pieces: _Piec
     if definition["padding"] is not None:
         ids.add(definition["padding"]["pad_id"])
     vocabulary = backend_of(tokenizer).get_vocab(with_added_tokens=True)
-    ids.update(vocabulary[piece] for piece in pieces.always_kept(definition["model"]) if piece in vocabulary)
+    ids.update(vocabulary[piece] for piece in pieces.always_kept(definition) if piece in vocabulary)
     return ids
 
 
 def select_tokens(
-    tokenizer: Any, counts: Mapping[str, TokenCounts], min_token_probability: float = 1e-6
+    tokenizer: Any,
+    counts: Mapping[str, TokenCounts],
+    min_token_probability: float = 1e-6,
+    *,
+    vocabulary_size: int | None = None,
+    multiple_of: int = 1,
+    must_keep: Iterable[str] = (),
 ) -> torch.Tensor:
     """Choose the teacher's tokens that the student keeps (Ansell et al. 2023, section 3.1).
 
     A token stays when its relative frequency reaches `min_token_probability` in either corpus. All special and added
     tokens stay, and beyond the paper every single-character piece (word-initial and continuing) whose character was
-    seen in either corpus, so that no text of the pair becomes unknown where the teacher knew it.
+    seen in either corpus, so that no text of the pair becomes unknown where the teacher knew it; of BPE also all bytes,
+    and what the kept pieces are built from.
 
     Args:
-        tokenizer: The teacher's tokenizer (fast; WordPiece or Unigram).
+        tokenizer: The teacher's tokenizer (fast; WordPiece, Unigram or BPE).
         counts: For each language what `count_tokens` found with this tokenizer.
-        min_token_probability: The threshold, from 0 (keep everything) to 1.
+        min_token_probability: The threshold, from 0 (keep everything) to 1. Not read where there is a
+            `vocabulary_size`.
+        vocabulary_size: How many tokens to keep, all that must stay among them, instead of the threshold: the most
+            frequent by the higher of their relative frequencies, at equal frequency those with the lower id.
+        multiple_of: Round the number of kept tokens up to a multiple of this, with the next most frequent ones.
+        must_keep: Tokens that stay however rare they are: pieces as the vocabulary spells them, or texts, whose
+            pieces stay; see `must_keep_ids`.
 
     Returns:
         int64 [V_student], the teacher's id of each student id, strictly increasing.
 
     Raises:
-        InputError: the threshold is not a probability, there are no counts or they are another tokenizer's, or the
-            tokenizer is slow or of a kind that cannot be trimmed.
+        InputError: the threshold is not a probability, the size is too small for what must stay or larger than the
+            teacher's vocabulary, a token to keep is unknown to the teacher, there are no counts or they are another
+            tokenizer's, or the tokenizer is slow or of a kind that cannot be trimmed.
     """
     if not 0 <= min_token_probability <= 1:
         raise InputError(
@@ -194,12 +115,45 @@ def select_tokens(
             value=min_token_probability,
             remedy="choose a number from 0 to 1, such as 1e-6",
         )
+    for field, number in (("vocabulary_size", vocabulary_size), ("multiple_of", multiple_of)):
+        if number is not None and number < 1:
+            raise InputError("not a positive number", field=field, value=number, remedy="choose a whole number from 1")
+    frequencies = _highest_frequencies(tokenizer, counts)
+    definition, pieces = definition_of(tokenizer)
+    selection = Selection(tokenizer, definition)
+    selection.keep(_indispensable_ids(tokenizer, definition, pieces))
+    selection.keep(must_keep_ids(tokenizer, must_keep))
+    for character in frozenset[str]().union(*(counted.characters for counted in counts.values())):
+        of_character = pieces.single_character_pieces(definition, character)
+        selection.keep(selection.ids[piece] for piece in of_character if piece in selection.ids)
+    if vocabulary_size is None:
+        selection.keep(np.flatnonzero(frequencies >= min_token_probability).tolist())
+    size = -(-(vocabulary_size or len(selection.kept)) // multiple_of) * multiple_of
+    if len(selection.kept) > size:
+        raise InputError(
+            f"{len(selection.kept)} tokens must stay: special tokens, single characters of the text, tokens named in "
+            "must_keep, and what these are built from",
+            field="vocabulary_size",
+            value=vocabulary_size,
+            remedy=f"choose at least {len(selection.kept)}",
+        )
+    if size > len(selection.pieces):
+        raise InputError(
+            f"{size} tokens are wanted, and the teacher has {len(selection.pieces)}",
+            field="multiple_of" if vocabulary_size is None else "vocabulary_size",
+            value=multiple_of if vocabulary_size is None else vocabulary_size,
+            remedy=f"choose a smaller one, so that no more than {len(selection.pieces)} are wanted",
+        )
+    selection.fill(np.lexsort((np.arange(frequencies.size), -frequencies)).tolist(), size)
+    return torch.tensor(sorted(selection.kept), dtype=torch.int64)
+
+
+def _highest_frequencies(tokenizer: Any, counts: Mapping[str, TokenCounts]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Give for each token id the highest of its relative frequencies in the corpora, [V]."""
     if not counts:
         raise InputError("there are no token counts", field="counts", remedy="count the tokens of at least one corpus")
-    definition, pieces = _definition(tokenizer)
-    vocabulary = backend_of(tokenizer).get_vocab(with_added_tokens=True)
     rows = vocabulary_rows(tokenizer)
-    kept = np.zeros(rows, dtype=bool)
+    highest = np.zeros(rows)
     for language, counted in counts.items():
         if counted.counts.size != rows:
             raise InputError(
@@ -207,16 +161,27 @@ def select_tokens(
                 field=f"counts[{language!r}]",
                 remedy="count with the tokenizer that is trimmed",
             )
-        kept |= counted.counts / max(counted.total, 1) >= min_token_probability
-    exists = np.zeros(rows, dtype=bool)
-    exists[list(vocabulary.values())] = True
-    kept &= exists
-    kept[list(_indispensable_ids(tokenizer, definition, pieces))] = True
-    for character in frozenset[str]().union(*(counted.characters for counted in counts.values())):
-        for piece in pieces.single_character_pieces(definition, character):
-            if piece in vocabulary:
-                kept[vocabulary[piece]] = True
-    return torch.from_numpy(np.flatnonzero(kept).astype(np.int64))
+        highest = np.maximum(highest, counted.counts / max(counted.total, 1))
+    return highest
+
+
+def close_under_derivation(tokenizer: Any, token_map: torch.Tensor) -> torch.Tensor:
+    """Add to a choice of tokens the pieces that its pieces are built from (BPE; others need none).
+
+    Args:
+        tokenizer: The teacher's tokenizer (fast; WordPiece, Unigram or BPE).
+        token_map: int64 [V_student], the teacher's id of each student id, strictly increasing.
+
+    Returns:
+        int64 [V_closed], strictly increasing.
+
+    Raises:
+        InputError: the map is no increasing choice of the tokenizer's ids.
+    """
+    definition, _ = definition_of(tokenizer)
+    selection = Selection(tokenizer, definition)
+    selection.keep(checked_token_map(token_map, vocabulary_rows(tokenizer)).tolist())
+    return torch.tensor(sorted(selection.kept), dtype=torch.int64)
 
 
 def checked_token_map(token_map: torch.Tensor, rows: int) -> torch.Tensor:
@@ -244,7 +209,7 @@ def checked_token_map(token_map: torch.Tensor, rows: int) -> torch.Tensor:
     raise InputError(problem, field="token_map", remedy="use what select_tokens gives for this teacher's tokenizer")
 
 
-def trim_tokenizer(tokenizer: Any, token_map: torch.Tensor) -> Any:
+def trim_tokenizer(tokenizer: Any, token_map: torch.Tensor, *, model_input_names: Sequence[str] | None = None) -> Any:
     """Make the student's tokenizer: the teacher's with the chosen tokens alone, renumbered in the old order.
 
     The result is a `PreTrainedTokenizerFast` (in transformers 5 an alias of `TokenizersBackend`), which, unlike the
@@ -253,20 +218,22 @@ def trim_tokenizer(tokenizer: Any, token_map: torch.Tensor) -> Any:
     saving and loading may move those of more than 15 digits by a unit in the last place, as with any such tokenizer.
 
     Args:
-        tokenizer: The teacher's tokenizer (fast; WordPiece or Unigram).
+        tokenizer: The teacher's tokenizer (fast; WordPiece, Unigram or BPE).
         token_map: int64 [V_student], the teacher's id of each student id, as `select_tokens` gives it.
+        model_input_names: What the student's model reads, where the teacher's tokenizer says otherwise (DistilBERT
+            reads no token_type_ids, which the tokenizer class that transformers gives it writes).
 
     Returns:
         A tokenizer of `len(token_map)` entries with ids from 0 on.
 
     Raises:
-        InputError: the map leaves out an added or special token or names ids that do not exist, or the tokenizer is
-            slow or of a kind that cannot be trimmed.
+        InputError: the map leaves out an added or special token or what a kept piece is built from, or names ids that
+            do not exist, or the tokenizer is slow or of a kind that cannot be trimmed.
     """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    definition, pieces = _definition(tokenizer)
+    definition, pieces = definition_of(tokenizer)
     token_map = checked_token_map(token_map, vocabulary_rows(tokenizer))
     new_ids = {old: new for new, old in enumerate(token_map.tolist())}
     missing = sorted(_indispensable_ids(tokenizer, definition, pieces) - new_ids.keys())
@@ -277,18 +244,38 @@ def trim_tokenizer(tokenizer: Any, token_map: torch.Tensor) -> Any:
             value=[backend_of(tokenizer).id_to_token(old) for old in missing],
             remedy="use what select_tokens gives for this teacher's tokenizer",
         )
+    _check_closed(Selection(tokenizer, definition), new_ids)
     definition["model"] = pieces.trim(definition["model"], new_ids)
     definition["added_tokens"] = [{**token, "id": new_ids[token["id"]]} for token in definition["added_tokens"]]
     _map_post_processor(definition["post_processor"], lambda old, _: new_ids[old])
     if definition["padding"] is not None:
         definition["padding"]["pad_id"] = new_ids[definition["padding"]["pad_id"]]
+    settings = {**_settings(tokenizer), **_said_again(definition)}
+    if model_input_names is not None:
+        settings["model_input_names"] = list(model_input_names)
+    if definition["model"]["type"] == "Unigram":
+        # DeBERTa's own class looks for an unknown piece of score 0, and where there is none takes this id.
+        settings["unk_id"] = definition["model"]["unk_id"]
     trimmed = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(definition, ensure_ascii=False)), **_settings(tokenizer)
+        tokenizer_object=Tokenizer.from_str(json.dumps(definition, ensure_ascii=False)), **settings
     )
     if definition["model"]["type"] == "Unigram":
         _set_exact_scores(trimmed, definition["model"])
     _check_renumbering(tokenizer, trimmed, new_ids)
     return trimmed
+
+
+def _check_closed(selection: Selection, new_ids: Mapping[int, int]) -> None:
+    for identifier in new_ids:
+        parts = selection.parts(identifier) if identifier in selection.pieces else ()
+        missing = sorted(part for part in parts if part not in new_ids)
+        if missing:
+            raise InputError(
+                f"the map keeps {selection.pieces[identifier]!r} without pieces that it is built from",
+                field="token_map",
+                value=[selection.pieces[part] for part in missing],
+                remedy="use what select_tokens or close_under_derivation gives for this teacher's tokenizer",
+            )
 
 
 def _set_exact_scores(tokenizer: Any, model: dict[str, Any]) -> None:
@@ -312,6 +299,18 @@ def _settings(tokenizer: Any) -> dict[str, Any]:
     settings["model_specific_special_tokens"] = {name: roles.pop(name) for name in own_roles} or None
     settings["extra_special_tokens"] = list(tokenizer.extra_special_tokens) or None
     return {name: value for name, value in {**settings, **roles}.items() if value is not None}
+
+
+def _said_again(definition: Definition) -> dict[str, Any]:
+    """What BERT's own class would build its normalizer from, as the tokenizer's JSON has it."""
+    normalizer = definition["normalizer"]
+    if normalizer is None or normalizer["type"] != "BertNormalizer":
+        return {}
+    return {
+        "do_lower_case": normalizer["lowercase"],
+        "strip_accents": normalizer["strip_accents"],
+        "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+    }
 
 
 def _check_renumbering(teacher: Any, trimmed: Any, new_ids: Mapping[int, int]) -> None:

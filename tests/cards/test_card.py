@@ -123,7 +123,7 @@ class TestShape:
             FACTS,
             versions=dict(reversed(FACTS.versions.items())),
             corpora=dict(reversed(FACTS.corpora.items())),
-            vocabulary={"languages": dict(reversed(FACTS.vocabulary["languages"].items()))},
+            vocabulary={**FACTS.vocabulary, "languages": dict(reversed(FACTS.vocabulary["languages"].items()))},
         )
         assert render_card(turned) == render_card(FACTS)
 

@@ -56,6 +56,20 @@ def numbers(report):
         yield from (f"{threshold.min_token_probability:g}", f"{threshold.tokens:,}")
 
 
+def test_a_size_instead_of_a_threshold(inspect, tmp_path):
+    named = tmp_path / "named.txt"
+    named.write_text("Nairobi\n", encoding="utf-8")
+    words = ("--vocabulary-size", 150, "--multiple-of", 64, "--must-keep", named)
+    result = inspect(*words, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["vocabulary"]["tokens_after"], report["vocabulary_size"]) == (192, 150)
+    assert report["min_token_probability"] is None
+    shown = inspect(*words)
+    assert "150 tokens asked for" in shown.stdout
+    assert (tmp_path / "bert-en-sw.png").read_bytes().startswith(PNG)
+
+
 def test_tables_and_picture_tell_what_the_library_finds(inspect, tiny_teacher_dirs, world_lines, tmp_path):
     result = inspect("--min-token-probability", 3e-3, "--factor", 2, "--factor", 6)
     assert result.exit_code == 0, result.output

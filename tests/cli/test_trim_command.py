@@ -153,3 +153,32 @@ def test_a_threshold_that_is_no_number(attempt):
     assert result.exit_code == 2
     assert "--min-token-probability" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_size_is_kept_rounded_up_and_with_the_tokens_that_were_named(trim, tiny_teacher_dirs, tmp_path):
+    teacher = AutoTokenizer.from_pretrained(tiny_teacher_dirs["bert"])
+    rare = max(teacher.get_vocab().items(), key=lambda entry: entry[1])[0]
+    named = tmp_path / "named.txt"
+    named.write_text(f"{rare}\n\n", encoding="utf-8")
+    words = ("--license", "mit", "--vocabulary-size", 153, "--multiple-of", 8, "--must-keep", named)
+    result = trim(*words)
+    assert result.exit_code == 0, result.output
+    repository = tmp_path / "out" / "package" / "repository"
+    tokenizer, config = AutoTokenizer.from_pretrained(repository), json.loads((repository / "config.json").read_text())
+    assert len(tokenizer) == config["vocab_size"] == 160
+    assert rare in tokenizer.get_vocab()
+    assert (config["vocabulary"]["size"], config["vocabulary"]["min_token_probability"]) == (160, None)
+    card = (repository / "README.md").read_text(encoding="utf-8")
+    assert (
+        "160 of 400: the 153 most frequent of either corpus, rounded up to a multiple of 8, and 1 that were named"
+        in card
+    )
+    assert "--vocabulary-size 153 --multiple-of 8 --must-keep named.txt" in card
+    assert str(tmp_path) not in card
+
+
+def test_a_file_of_tokens_that_cannot_be_used(attempt, tmp_path):
+    named = tmp_path / "named.txt"
+    named.write_text("Nairobi\n☃\n", encoding="utf-8")
+    refused(attempt("--must-keep", named), "named.txt", "line 2", "☃", "unknown token")
+    refused(attempt("--must-keep", tmp_path / "absent"), "absent", "cannot be read")

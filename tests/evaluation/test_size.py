@@ -7,8 +7,8 @@ from transformers import (
     BertForMaskedLM,
     BertForTokenClassification,
     BertModel,
-    DistilBertConfig,
-    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
     XLMRobertaConfig,
     XLMRobertaModel,
 )
@@ -162,7 +162,7 @@ class TestRefused:
             measure_size(encoder(), length=0)
 
     def test_an_architecture_that_is_not_supported(self):
-        model = DistilBertModel(DistilBertConfig(dim=8, hidden_dim=8, n_layers=1, n_heads=2, vocab_size=9))
+        model = ElectraModel(ElectraConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=9))
         with pytest.raises(InputError, match="architecture"):
             measure_size(model)
 

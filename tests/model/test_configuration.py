@@ -45,6 +45,22 @@ BACKBONES = {
         "sinusoidal_pos_embds": True,
         "tie_word_embeddings": False,
     },
+    "deberta-v2": {  # as mDeBERTa-v3 has them
+        "vocab_size": 99,
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "type_vocab_size": 0,
+        "relative_attention": True,
+        "position_biased_input": False,
+        "pos_att_type": ["p2c", "c2p"],
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_buckets": 16,
+        "max_relative_positions": -1,
+        "conv_kernel_size": 3,
+        "legacy": False,
+    },
     "modernbert": {
         "vocab_size": 99,
         "hidden_size": 32,
@@ -137,6 +153,27 @@ def test_fields_answer_to_the_common_names_and_to_the_backbones_own(backbone, tm
             assert getattr(each, name) == getattr(native, name), name
         for common, own in native.attribute_map.items():
             assert getattr(each, common) == getattr(each, own) == getattr(native, own)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "fields", "follows"),
+    [
+        ("deberta-v2", {"hidden_size": 32}, {"pooler_hidden_size": 32}),
+        ("deberta-v2", {"pos_att_type": "p2c|c2p"}, {"pos_att_type": ["p2c", "c2p"]}),
+        (
+            "modernbert",
+            {"num_hidden_layers": 3, "global_attn_every_n_layers": 2},
+            {"layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+        ),
+    ],
+)
+def test_a_default_that_follows_from_another_field_follows_here_too(backbone, fields, follows, tmp_path):
+    content = {"model_type": "bistill", "backbone_type": backbone, **fields}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    native = AutoConfig.from_pretrained(tmp_path).backbone_config()
+    assert_same(native, CONFIG_MAPPING[backbone](**fields))
+    for name, value in follows.items():
+        assert getattr(native, name) == value
 
 
 def test_a_common_name_in_config_json_counts_as_the_backbones_own(tmp_path):

@@ -119,6 +119,22 @@ def test_a_factor_that_does_not_divide_the_layers(attempt):
     refused(attempt("student.layer_reduction_factor=4"), "layer_reduction_factor", "4", "6")
 
 
+def test_more_layers_than_the_teacher_has(attempt):
+    refused(attempt("student.layers=7"), "layers", "7", "6")
+
+
+def test_a_choice_of_layers_that_there_is_not(attempt):
+    refused(attempt("student.layer_choice=middle"), "student.layer_choice", "'middle'", "'spread', 'bottom' or 'top'")
+
+
+def test_more_tokens_than_the_teacher_has(attempt):
+    refused(attempt("student.vocabulary_size=401"), "student.vocabulary_size", "401", "the teacher has")
+
+
+def test_a_token_to_keep_that_the_teacher_does_not_know(attempt):
+    refused(attempt('student.must_keep=["Nairobi", "☃"]'), "student.must_keep", "☃", "unknown token")
+
+
 def test_a_layer_that_the_teacher_does_not_have(attempt):
     refused(attempt("student.layer_map=[1, 6]"), "layer_map", "6")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file
-from transformers import AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer
 
 from bistill_hub import InputError, SparseDelta, evaluate_pair, run
 from bistill_hub.evaluation.results import read_results
@@ -197,3 +197,27 @@ def test_both_phases_train_in_bf16_and_leave_float32(runs, small_recipes, tmp_pa
     assert {tensor.dtype for tensor in (*student.values(), *delta.dense.values())} == {torch.float32}
     assert stages["phase 1"].facts["loss"] != exact["phase 1"].facts["loss"]
     assert stages["phase 1"].facts["loss"] == pytest.approx(exact["phase 1"].facts["loss"], rel=0.02)
+
+
+def test_phase_1_teaches_the_language_modelling_head_where_its_logits_are_asked_for(runs, small_recipes, tmp_path):
+    student = runs["bert"].stages[0].folder
+    shutil.copytree(student, tmp_path / student.name)
+    changes = {"bilingual.logits_weight": 1.0, "bilingual.masked_share": 0.3, "tasks": [], "baselines": []}
+    done = run(small_recipes["bert"].replace(changes), tmp_path, progress=False)
+    before = load_file(student / "model.safetensors")
+    after = load_file(done.stages[1].folder / "model.safetensors")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "cls.predictions.bias" in changed
+    assert "cls.predictions.transform.dense.weight" in changed
+    curve = done.stages[1].facts["curve"]
+    assert all(entry["logits_loss"] > 0 for entry in curve if "loss" in entry)
+    model, info = AutoModelForMaskedLM.from_pretrained(done.repository, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert torch.equal(model.state_dict()["cls.predictions.bias"], after["cls.predictions.bias"])
+
+
+def test_logits_without_a_head_are_refused_before_any_text_is_counted(small_recipes, tmp_path):
+    changes = {"bilingual.logits_weight": 1.0, "student.keep_language_modelling_head": False, "tasks": []}
+    with pytest.raises(InputError, match=r"bilingual\.logits_weight = 1\.0: the teacher has no"):
+        run(small_recipes["bert"].replace(changes), tmp_path, progress=False)

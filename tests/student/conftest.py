@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
+from tiny_models import SPECIAL_IDS, tiny_model
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import BertConfig, BertTokenizer, XLMRobertaConfig, XLMRobertaTokenizer
+from transformers import BertTokenizer, XLMRobertaTokenizer
 
 TEXT = {
     "en": [
@@ -114,28 +114,10 @@ def tokenizer(request):
 
 @pytest.fixture(scope="session")
 def make_teacher():
-    """A function that gives a tiny random model, in eval mode, for a class of the BERT or XLM-R family."""
+    """A function that gives a tiny random model, in eval mode, for a class of any supported architecture."""
 
     def make(model_class, tokenizer, num_layers=4, extra_rows=0, seed=0, **options):
-        is_bert = model_class.config_class is BertConfig
-        config = (BertConfig if is_bert else XLMRobertaConfig)(
-            vocab_size=len(tokenizer) + extra_rows,
-            hidden_size=32,
-            num_hidden_layers=num_layers,
-            num_attention_heads=4,
-            intermediate_size=48,
-            max_position_embeddings=130,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            initializer_range=0.2,
-            **options,
-        )
-        torch.manual_seed(seed)
-        model = model_class(config).eval()
-        with torch.no_grad():  # biases and norms begin as constants, which would hide a wrong copy
-            for parameter in model.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-        return model
+        special = {name: getattr(tokenizer, name) for name in SPECIAL_IDS}
+        return tiny_model(model_class, len(tokenizer) + extra_rows, num_layers, seed, special, **options)
 
     return make

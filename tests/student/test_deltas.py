@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tiny_models import class_of
 from transformers import (
     BertForMaskedLM,
     BertForTokenClassification,
@@ -20,8 +21,13 @@ from bistill_hub.student.deltas import trim_delta
 
 BERT = (BertModel, BertForMaskedLM, BertForTokenClassification)
 XLM_R = (XLMRobertaModel, XLMRobertaForMaskedLM, XLMRobertaForTokenClassification)
-every_model = pytest.mark.parametrize("model_class", BERT + XLM_R)
-masked_lm = pytest.mark.parametrize("model_class", [BertForMaskedLM, XLMRobertaForMaskedLM])
+OTHERS = tuple(
+    class_of(model_type, head)
+    for model_type in ("distilbert", "deberta-v2", "modernbert")
+    for head in ("Model", "ForMaskedLM", "ForTokenClassification")
+)
+every_model = pytest.mark.parametrize("model_class", BERT + XLM_R + OTHERS)
+masked_lm = pytest.mark.parametrize("model_class", [BertForMaskedLM, XLMRobertaForMaskedLM, *OTHERS[1::3]])
 
 
 @pytest.fixture

@@ -1,10 +1,20 @@
+from collections import Counter
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bistill_hub.errors import InputError
-from bistill_hub.student.token_counts import count_tokens
+from bistill_hub.student import token_counts
+from bistill_hub.student.token_counts import add_counts, count_tokens, encode_in_batches
+
+WORDS = st.sampled_from(
+    ["the", "school", "shule", "mpya", "rivière", "é", "e\u0301", "孩子", "ﬁ", "①", "\u0301", "👍🏽", "\t", ""]
+)
+LINES = st.lists(st.lists(WORDS, max_size=8).map(" ".join) | st.text(max_size=6) | WORDS.map(lambda word: word * 300))
 
 
 def test_counts_are_those_of_a_loop_over_the_tokens(tokenizer, text):
@@ -66,3 +76,44 @@ def test_a_slow_tokenizer_is_refused():
 def test_the_progress_bar_is_silent_unless_asked_for(wordpiece, text, capsys):
     count_tokens(wordpiece, text["en"])
     assert capsys.readouterr().err == ""
+
+
+@given(lines=LINES, batch_size=st.integers(1, 5), batch_characters=st.sampled_from([1, 40, 10**6]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_lines_are_counted_as_a_counter_counts_them(tokenizer, monkeypatch, lines, batch_size, batch_characters):
+    monkeypatch.setattr(token_counts, "BATCH_CHARACTERS", batch_characters)
+    lines = ["a line that is never empty", *lines]
+    counted = count_tokens(tokenizer, iter(lines), batch_size)
+    backend = tokenizer.backend_tokenizer
+    expected = Counter(chain.from_iterable(backend.encode(line, add_special_tokens=False).ids for line in lines))
+    assert {int(token): int(counted.counts[token]) for token in np.flatnonzero(counted.counts)} == expected
+    assert counted.total == expected.total()
+    assert counted.lines == len(lines)
+    normalized = (backend.normalizer.normalize_str(line) for line in lines)
+    assert counted.characters == frozenset(chain.from_iterable(normalized))
+
+
+def test_a_batch_ends_with_the_line_that_fills_it_and_reads_no_further(wordpiece, monkeypatch):
+    monkeypatch.setattr(token_counts, "BATCH_CHARACTERS", 10)
+    lines = ["aaaa", "bbbb", "cccc", "d" * 50, "", "e", "f", "g"]
+    read = []
+
+    def text():
+        for line in lines:
+            read.append(line)
+            yield line
+
+    batches = []
+    for batch, encodings in encode_in_batches(wordpiece.backend_tokenizer, text(), batch_size=3):
+        batches.append(batch)
+        assert len(encodings) == len(batch)
+        assert read == list(chain.from_iterable(batches))
+    assert batches == [["aaaa", "bbbb", "cccc"], ["d" * 50], ["", "e", "f"], ["g"]]
+
+
+@given(ids=st.lists(st.lists(st.integers(0, 9), max_size=20), max_size=5))
+def test_ids_are_added_to_what_was_counted_before(ids):
+    counts = np.arange(10, dtype=np.int64)
+    add_counts(counts, iter(ids))
+    expected = Counter(chain.from_iterable(ids))
+    assert counts.tolist() == [before + expected[before] for before in range(10)]

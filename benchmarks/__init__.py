@@ -1,0 +1,1 @@
+"""Measurements that a claim of the documentation rests on; each module is a command."""

@@ -1,0 +1,188 @@
+"""How fast a large vocabulary is cut, beside the tokenizer's own speed and Python loops, and in how much memory.
+
+    python -m benchmarks.vocabulary --text en.txt --text sw.txt
+
+It needs no network. What it measures, and what came out, is in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.material import KINDS, make_tokenizer
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PACKAGES = ("tokenizers", "transformers", "numpy", "torch")
+CLOCK, PROCESSORS = 0, 1
+
+
+def machine() -> dict[str, Any]:
+    """Describe what is measured on."""
+    name = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        named = [line for line in information.read_text().splitlines() if line.startswith("model name")]
+        name = named[0].split(":")[1].strip() if named else name
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else None
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "threads": int(os.environ.get("RAYON_NUM_THREADS", 0)) or os.cpu_count(),
+        "memory_gigabytes": memory,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def cut(tokenizer: Path, texts: Sequence[Path], megabytes: float, seed: int) -> dict[str, Any]:
+    """Measure one cut in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.cut", tokenizer, *texts, "--megabytes", megabytes, "--seed", seed]
+    finished = subprocess.run([str(each) for each in command], cwd=CHECKOUT, check=True, stdout=subprocess.PIPE)
+    return {"megabytes": megabytes, **json.loads(finished.stdout)}
+
+
+def quartiles(numbers: Sequence[float]) -> tuple[float, float, float]:
+    """Give the median and the quartiles around it."""
+    low, middle, high = np.quantile(numbers, (0.25, 0.5, 0.75)).tolist()
+    return middle, low, high
+
+
+def _spread(numbers: Sequence[float], digits: int = 2) -> str:
+    if len(numbers) == 1:
+        return f"{numbers[0]:,.{digits}f}"
+    return "{:,.{d}f} ({:,.{d}f} to {:,.{d}f})".format(*quartiles(numbers), d=digits)
+
+
+def _ratios(samples: Sequence[dict[str, Any]], above: str, below: str, clock: int) -> list[float]:
+    return [sample[above][clock] / sample[below][clock] for sample in samples if above in sample]
+
+
+def _ratio_beyond_the_tokenizer(samples: Sequence[dict[str, Any]]) -> float:
+    """Compare the processor time of a loop and of `count_tokens`, each less the tokenizer's own for the same lines."""
+    looped = [sample for sample in samples if "line_by_line" in sample]
+    loop, counting, alone = (
+        float(np.sum([sample[what][PROCESSORS] for sample in looped]))
+        for what in ("line_by_line", "count_tokens", "alone")
+    )
+    return (loop - alone) / (counting - alone)
+
+
+def _speeds(samples: Sequence[dict[str, Any]], what: str) -> list[float]:
+    return [sample["bytes"] / 1e6 / sample[what][CLOCK] for sample in samples if what in sample]
+
+
+def _each(samples: Sequence[dict[str, Any]], what: str) -> list[float]:
+    return [sample[what][CLOCK] / sample["tokens"] * 1e9 for sample in samples if what in sample]
+
+
+def rows(cuts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Put measurements into words: of each row, what it says and the number.
+
+    Speeds and ratios are medians over blocks of lines, of all cuts, with the quartiles in brackets.
+    """
+    samples = list(chain.from_iterable(each["samples"] for each in cuts))
+    if not samples:
+        raise click.UsageError("the text is too small to be measured: ask for more --megabytes")
+    small, large = cuts[0], cuts[-1]
+    table = [
+        ("vocabulary, before and after", f"{large['vocabulary']:,} and {large['vocabulary_kept']:,} tokens"),
+        ("text", f"{large['bytes'] / 1e6:,.0f} MB, {large['lines']:,} lines, {large['total']:,} tokens"),
+        ("bytes a token", f"{large['bytes'] / large['total']:.2f}"),
+        ("the tokenizer alone", f"{_spread(_speeds(samples, 'alone'))} MB/s"),
+        ("count_tokens", f"{_spread(_speeds(samples, 'count_tokens'))} MB/s"),
+        ("a loop, line by line", f"{_spread(_speeds(samples, 'line_by_line'))} MB/s"),
+        ("time of count_tokens / tokenizer alone", _spread(_ratios(samples, "count_tokens", "alone", CLOCK))),
+        ("the same, processor time", _spread(_ratios(samples, "count_tokens", "alone", PROCESSORS))),
+        (
+            "time of a loop, line by line / count_tokens",
+            _spread(_ratios(samples, "line_by_line", "count_tokens", CLOCK)),
+        ),
+        ("the same beyond the tokenizer alone, processor time", f"{_ratio_beyond_the_tokenizer(samples):.1f}"),
+        ("reading ids out of the tokenizer's encodings", f"{_spread(_each(samples, 'reading'), 0)} ns a token"),
+        ("counting ids, a loop with a Counter", f"{_spread(_each(samples, 'into_counter'), 0)} ns a token"),
+        ("counting ids, a loop with a list", f"{_spread(_each(samples, 'into_list'), 0)} ns a token"),
+        ("counting ids, count_tokens", f"{_spread(_each(samples, 'counting'), 0)} ns a token"),
+        ("time of counting, Counter / count_tokens", _spread(_ratios(samples, "into_counter", "counting", CLOCK), 1)),
+        ("the same, processor time", _spread(_ratios(samples, "into_counter", "counting", PROCESSORS), 1)),
+        ("select_tokens", f"{_spread([each['select_tokens'][CLOCK] for each in cuts])} s"),
+        ("trim_tokenizer", f"{_spread([each['trim_tokenizer'][CLOCK] for each in cuts])} s"),
+        ("memory once the tokenizer is loaded", f"{large['megabytes_loaded']:,.0f} MB"),
+        ("most memory until all is counted", f"{large['megabytes_counted']:,.0f} MB"),
+    ]
+    for each in (small, large):
+        table.append((f"most memory, {each['bytes'] / 1e6:,.4g} MB of text", f"{each['megabytes_peak']:,.0f} MB"))
+    return table
+
+
+def _settings(kind: str, texts: Sequence[Path], rounds: int) -> list[tuple[str, str]]:
+    facts = machine()
+    memory = f", {facts['memory_gigabytes']:.0f} GB" if facts["memory_gigabytes"] else ""
+    return [
+        ("machine", f"{facts['processor']}, {facts['cores']} cores{memory}"),
+        ("threads of the tokenizer", str(facts["threads"])),
+        ("versions", ", ".join(f"{name} {facts[name]}" for name in ("python", *PACKAGES))),
+        ("tokenizer", f"{kind}, its cache of words left as it is"),
+        ("drawn from", ", ".join(path.name for path in texts)),
+        ("rounds", str(rounds)),
+    ]
+
+
+@click.command()
+@click.option(
+    "--text",
+    "texts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    required=True,
+    help="A file of UTF-8 text, one for each corpus; give it once for each.",
+)
+@click.option(
+    "--megabytes",
+    type=click.FloatRange(min=0.1),
+    default=1000,
+    show_default=True,
+    help="Of all corpora together, in millions of bytes.",
+)
+@click.option(
+    "--tokens",
+    type=click.IntRange(min=500),
+    default=250_000,
+    show_default=True,
+    help="Size of the vocabulary that is cut.",
+)
+@click.option("--kind", type=click.Choice(KINDS), default="unigram", show_default=True, help="The tokenizer's model.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=1, show_default=True, help="How often each size is measured."
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write all measurements here, as JSON.")
+def main(texts: tuple[Path, ...], megabytes: float, tokens: int, kind: str, rounds: int, output: Path | None) -> None:
+    """Measure how a vocabulary is cut, with a tenth of the text first and with all of it then."""
+    texts = tuple(path.resolve() for path in texts)
+    with tempfile.TemporaryDirectory() as folder:
+        make_tokenizer(kind, texts, tokens).save_pretrained(folder)
+        sizes = [megabytes / 10] * rounds + [megabytes] * rounds
+        cuts = [cut(Path(folder), texts, size, seed) for seed, size in enumerate(sizes)]
+    table = _settings(kind, texts, rounds) + rows(cuts)
+    width = max(len(name) for name, _ in table)
+    click.echo(
+        "\n".join(f"| {name:{width}} | {value} |" for name, value in [("what", "measured"), ("---", "---"), *table])
+    )
+    if output is not None:
+        output.write_text(json.dumps({"machine": machine(), "kind": kind, "cuts": cuts}, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
