@@ -31,7 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _LONGEST.index(item.location[0]) if item.location[0] in _LONGEST else len(_LONGEST))
 
 
-
 @pytest.fixture(scope="module", autouse=True)
 def _quick_collections() -> Iterator[None]:
     """Take what has been imported out of the garbage collections that each training asks for: a third of its time."""

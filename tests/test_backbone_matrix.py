@@ -23,6 +23,7 @@ from transformers import AutoConfig, AutoModel
 
 from bistill_hub import Recipe, export_model, run
 from bistill_hub.model.sparse_delta import state_sha256
+from bistill_hub.pipeline.plan import plan
 from bistill_hub.student.backbones import BACKBONES
 from bistill_hub.student.token_counts import count_tokens
 from bistill_hub.student.tokenizer_loading import check_ways_of_loading
@@ -53,7 +54,7 @@ TOKENIZERS_OF = {
 TASKS = {"ner": HEADS[2], "pos": HEADS[2], "nli": HEADS[3], "qa": HEADS[4]}
 AUTO = {head: "AutoModel" if head == "Model" else f"AutoModel{head}" for head in HEADS}
 LAYERS = [1, 3]
-STAGES = ("student cut", "phase 1", *(f"phase 2 {task}" for task in TASKS), "packaging", "export")
+STAGES = ("plan", "student cut", "phase 1", *(f"phase 2 {task}" for task in TASKS), "packaging", "export")
 WAYS = tuple(AUTO.values())
 PROMISES = (
     "same pieces where all are kept",
@@ -76,6 +77,9 @@ for backbone, folder in PAIRS:
         found[f"{backbone} {name}"] = [kind, sum(float(p.double().abs().sum()) for p in model.parameters())]
 print(json.dumps(found))
 """
+
+planned = {}
+"""By backbone, what `plan` said of its run."""
 
 outcomes: dict[tuple[str, str], bool] = {}
 """What was seen: True for a row and a column whose test has passed."""
@@ -113,7 +117,9 @@ def pairs(train, tmp_path_factory):
             special = {name: getattr(tokenizer, name) for name in SPECIAL_IDS}
             tiny_model(class_of(backbone, "ForMaskedLM"), len(tokenizer), special_ids=special).save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            made[backbone] = run(_recipe(backbone, folder, corpora, data), home / backbone, progress=False)
+            recipe = _recipe(backbone, folder, corpora, data)
+            planned[backbone] = plan(recipe, home / backbone)
+            made[backbone] = run(recipe, home / backbone, progress=False)
         return made[backbone]
 
     return finished
@@ -147,6 +153,12 @@ def stage(finished, name):
 
 def as_folder(finished, name):
     return stage(finished, name).folder
+
+
+def plan_ahead(finished, backbone):
+    told = {stage.name: stage.seconds for stage in planned[backbone].stages}
+    assert list(told) == [record.name for record in finished.stages]
+    assert all(seconds is not None for seconds in told.values())
 
 
 def student_cut(finished, _):
@@ -198,6 +210,7 @@ def export(finished, backbone):
 
 
 CHECKS = {
+    "plan": plan_ahead,
     "student cut": student_cut,
     "phase 1": phase_1,
     **{f"phase 2 {task}": phase_2(task) for task in TASKS},

@@ -168,11 +168,12 @@ class TestHash:
     def test_any_field_changes_it(self):
         full = Recipe.make(fields(teacher={"model": "some/teacher"})).model_dump(mode="json")
         lists = {"baselines": ["no_phase_1"], "student.layer_map": [1, 3], "unverified": ["x"], "contributors": ["x"]}
-        words = {"fp32": "bf16", "en": "fr", "sw": "tr"}
+        lists["student.must_keep"] = ["x"]
+        words = {"fp32": "bf16", "en": "fr", "sw": "tr", "spread": "top"}
         by_type = {
             bool: lambda value: not value,
             int: lambda value: value + 1,
-            float: lambda value: value / 2,
+            float: lambda value: value / 2 or 0.5,
             str: lambda value: words.get(value, f"{value}x"),
             dict: lambda value: {"en": "x"},
         }
@@ -184,7 +185,7 @@ class TestHash:
             if place in lists:
                 new = lists[place]
             elif value is None:
-                new = 5 if last == "limit" else "x"
+                new = 5 if last in ("limit", "layers", "vocabulary_size") else "x"
             else:
                 new = by_type[type(value)](value)
             hashes.append(Recipe.make(changed(place, new, full)).sha256)

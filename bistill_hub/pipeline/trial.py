@@ -17,13 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForMaskedLM
 from transformers.models.auto import modeling_auto
 
 from ..distillation.heads import distilled_loss, supervised_loss
-from ..distillation.losses import attention_loss, hidden_state_loss
+from ..distillation.losses import attention_loss, hidden_state_loss, soft_cross_entropy
 from ..model.configuration_bistill import HEADS
 from ..recipe import Precision
+from ..student.backbones import backbone_for
 from ..student.held_out import held_out_lines
 from ..student.token_counts import encode_in_batches, plain_backend
 from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage
@@ -191,14 +192,18 @@ class Trial:
 
     def _try_bilingual(self) -> Speed:
         facts, settings = self.facts, self.facts.recipe.bilingual
-        teacher = AutoModel.from_config(facts.trimmed_teacher_config, attn_implementation="eager")
-        student = AutoModel.from_config(facts.student_config, attn_implementation="eager")
+        auto = AutoModelForMaskedLM if settings.logits_weight else AutoModel
+        attentions = backbone_for(facts.config).attentions_under
+        teacher = auto.from_config(facts.trimmed_teacher_config, attn_implementation=attentions)
+        student = auto.from_config(facts.student_config, attn_implementation=attentions)
         teacher.to(self.device).eval().requires_grad_(False)
         student.to(self.device)
         batch = self._batch(settings.batch_size, settings.block_size)
 
         def loss() -> Tensor:
-            return _distillation(*_both(student, teacher, batch), batch, facts.layer_map)
+            ours, theirs = _both(student, teacher, batch)
+            terms = _distillation(ours, theirs, batch, facts.layer_map)
+            return terms + (soft_cross_entropy(ours.logits, theirs.logits) if settings.logits_weight else 0)
 
         return self._train(student, batch, loss, loss, settings.precision)
 
@@ -215,8 +220,9 @@ class Trial:
 
     def _try_distillation(self, task: TaskData) -> Speed:
         facts, settings, head = self.facts, task.recipe.distillation, task.task.head
-        teacher = self._with_head(task, facts.trimmed_teacher_config, attn_implementation="eager")
-        student = self._with_head(task, facts.student_config, attn_implementation="eager")
+        attentions = backbone_for(facts.config).attentions_under
+        teacher = self._with_head(task, facts.trimmed_teacher_config, attn_implementation=attentions)
+        student = self._with_head(task, facts.student_config, attn_implementation=attentions)
         teacher.eval().requires_grad_(False)
         batch = self._batch(settings.batch_size, self._length(task, "train"))
         inputs = {**batch, **_answers(head, batch)}

@@ -1,6 +1,5 @@
 """Tiny random teachers and students, and data of unequal lengths, for the trainers' tests."""
 
-
 import pytest
 import torch
 from datasets import Dataset

@@ -227,7 +227,7 @@ TAMPERING = {
         {("tokenizer", TOKENIZER_CONFIG)},
     ),
     "a tokenizer that is built anew": (
-        set_in(TOKENIZER_CONFIG, tokenizer_class="BertTokenizer"),  # which lower-cases
+        set_in(TOKENIZER_CONFIG, tokenizer_class="BertTokenizer", do_lower_case=True),
         {("tokenizer", TOKENIZER_CONFIG), ("tokenizer", TOKENIZER)},
     ),
     "a tokenizer that lower-cases": (

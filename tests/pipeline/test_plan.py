@@ -235,6 +235,8 @@ def test_time_grows_with_the_updates(small_recipes, tmp_path):
     many = few.replace({"bilingual.steps": 12_000, "bilingual.evaluation_every": 12_000})
     times = [stage_of(plan(recipe, tmp_path), "phase-1").seconds for recipe in (few, many)]
     assert times[1] > 50 * times[0]
+    with_heads = plan(few.replace({"bilingual.logits_weight": 1.0}), tmp_path)
+    assert stage_of(with_heads, "phase-1").seconds > 0
 
 
 def test_without_a_trial_there_is_no_time_and_no_memory(small_recipes, tmp_path):

@@ -19,6 +19,7 @@ def report(factors=(1, 2, 3), threshold=1e-6, scale=1, coverage=0.95):
         teacher="FacebookAI/xlm-roberta-base",
         revision=None,
         min_token_probability=threshold,
+        vocabulary_size=None,
         teacher_size=EncoderSize(12, 250_002 * scale, 278_043_648 * scale, 192_001_536 * scale),
         cuts={n: EncoderSize(12 // n, 30_000 * scale, (23 + 85 // n) * 10**6 * scale, 23 * 10**6) for n in factors},
         vocabulary=VocabularyReport(250_002, 30_000, {"en": language, "sw": language}),
