@@ -74,7 +74,7 @@ for backbone, folder in PAIRS:
         task = {"task": "ner"} if name.endswith("TokenClassification") else {}
         model = getattr(transformers, name).from_pretrained(folder, trust_remote_code=True, **task)
         kind = f"{type(model).__module__}.{type(model).__name__}"
-        found[f"{backbone} {name}"] = [kind, sum(float(p.double().abs().sum()) for p in model.parameters())]
+        found[f"{backbone} {name}"] = [kind, sum(float(p.detach().double().abs().sum()) for p in model.parameters())]
 print(json.dumps(found))
 """
 
@@ -158,7 +158,7 @@ def as_folder(finished, name):
 def plan_ahead(finished, backbone):
     told = {stage.name: stage.seconds for stage in planned[backbone].stages}
     assert list(told) == [record.name for record in finished.stages]
-    assert all(seconds is not None for seconds in told.values())
+    assert {name for name, seconds in told.items() if seconds is None} <= {"package"}
 
 
 def student_cut(finished, _):
@@ -253,7 +253,7 @@ def test_an_auto_class_gives_the_native_model_with_the_package_and_by_remote_cod
         assert torch.isfinite(model(input_ids=torch.arange(5, 20)[None])[0]).all()
     kind, total = remote[f"{backbone} {AUTO[head]}"]
     assert kind == f"{type(model).__module__}.{type(model).__name__}"
-    assert total == sum(float(parameter.double().abs().sum()) for parameter in model.parameters())
+    assert total == sum(float(parameter.detach().double().abs().sum()) for parameter in model.parameters())
     outcomes[backbone, AUTO[head]] = True
 
 
