@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checkpoint_files import checkpoint_file, checkpoint_files, pickled_files
 from .errors import InputError, first_line
+from .folders import check_new_folder
 from .sources import file_sha256
 from .teacher import load_config, load_reported_encoder, load_tokenizer
 
@@ -67,7 +68,7 @@ def convert_teacher(model: str, output_dir: str | Path, *, revision: str | None 
     from transformers.utils.hub import resolve_revision
 
     target = Path(output_dir)
-    _check_target(target)
+    check_new_folder(target)
     revision = resolve_revision(model, revision)  # one commit for all files, even if the repository moves meanwhile
     config = load_config(model, revision)
     load_tokenizer(model, revision)
@@ -142,16 +143,6 @@ def _not_plain(file: Path, reason: str) -> InputError:
         file=file,
         remedy="choose a teacher whose weights are tensors alone, best as safetensors",
     )
-
-
-def _check_target(target: Path) -> None:
-    if target.exists() and not target.is_dir():
-        problem = "this is a file"
-    elif target.is_dir() and any(target.iterdir()):
-        problem = "the folder is not empty"
-    else:
-        return
-    raise InputError(problem, field="output_dir", value=str(target), remedy="name a new or an empty folder")
 
 
 def _places(files: Sequence[str]) -> dict[str, list[str]]:

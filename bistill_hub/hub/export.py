@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from ..cards.card import CARD_FILE
 from ..cards.exported import ExportedFacts, render_exported_card
 from ..errors import BistillError, InputError, first_line
+from ..folders import check_new_folder
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
@@ -96,7 +97,7 @@ def export_model(
     from transformers.utils.hub import resolve_revision
 
     target = Path(output_dir)
-    _check_target(target)
+    check_new_folder(target)
     revision = resolve_revision(pair, revision)  # one commit for all files, even if the repository moves meanwhile
     config = load_pair_config(pair, revision)
     existed = target.exists()
@@ -216,16 +217,6 @@ def _check_no_pair(repo_id: str, endpoint: str | None) -> None:
 def _public_name(pair: str | os.PathLike[str]) -> str:
     """A pair's Hub id, or the name of its folder without where it is."""
     return Path(pair).resolve().name if os.path.isdir(pair) else os.fspath(pair)
-
-
-def _check_target(target: Path) -> None:
-    if target.exists() and not target.is_dir():
-        problem = "this is a file"
-    elif target.is_dir() and any(target.iterdir()):
-        problem = "the folder is not empty"
-    else:
-        return
-    raise InputError(problem, field="output_dir", value=str(target), remedy="name a new or an empty folder")
 
 
 @contextmanager

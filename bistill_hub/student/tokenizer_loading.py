@@ -72,7 +72,7 @@ def check_ways_of_loading(
     for way, place, tokenizer_class in _ways(folder, tried):
         try:
             tokenizer = tokenizer_class.from_pretrained(place, local_files_only=True, trust_remote_code=False)
-        except Exception as error:
+        except Exception as error:  # each class fails in a way of its own on files that it cannot read
             raise InputError(
                 f"{way} cannot load it ({first_line(error)})",
                 file=folder / TOKENIZER_FILE,
@@ -115,7 +115,7 @@ def classes_that_rebuild(tokenizer: Any, model_type: str) -> dict[str, str]:
         for own_class in _own_classes(folder, written, None, model_type):
             try:
                 rebuilt = own_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            except Exception as error:
+            except Exception as error:  # in a way of its own, as above
                 found[own_class.__name__] = f"cannot load it ({first_line(error)})"
                 continue
             difference = _difference(expected, rebuilt, SAMPLE_TEXTS)
