@@ -97,7 +97,10 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, An
         # Some encoders have another tokenizer's padding in their config: a row of the embeddings that is never trained.
         config.pad_token_id = student_tokenizer.pad_token_id
     write_student(folder, state, config, student_tokenizer)
-    rebuilt_by = classes_that_rebuild(tokenizer, config.model_type)
+    # Ways that were none for the teacher either; one that was is refused below.
+    rebuilt_by = set.intersection(
+        *(set(classes_that_rebuild(each, config.model_type)) for each in (tokenizer, student_tokenizer))
+    )
     sample = [line for lines in held_out.values() for line in lines[:COMPARED_LINES]]
     check_ways_of_loading(folder, sample, own_class=type(tokenizer).__name__, without=rebuilt_by)
     carry_modules(recipe.teacher.model, folder, revision=recipe.teacher.revision)

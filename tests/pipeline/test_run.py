@@ -50,6 +50,13 @@ def test_the_student_is_half_the_teacher_with_the_pairs_vocabulary(runs, backbon
     assert facts["language_modelling_head"]
 
 
+@pytest.mark.parametrize(("backbone", "rebuilt_by"), [("bert", []), ("xlm-roberta", ["XLMRobertaTokenizer"])])
+def test_the_card_names_the_classes_that_build_another_tokenizer(runs, backbone, rebuilt_by):
+    assert runs[backbone].stages[0].facts["vocabulary"]["not_by"] == rebuilt_by
+    card = (runs[backbone].repository / "README.md").read_text(encoding="utf-8")
+    assert ("Load it with AutoTokenizer: XLMRobertaTokenizer would build another one" in card) == bool(rebuilt_by)
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_phase_1_changes_the_encoder_and_leaves_the_language_modelling_head(runs, backbone):
     before = load_file(runs[backbone].stages[0].folder / "model.safetensors")
