@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from ..batches import MODEL_INPUTS
 from .heads import answer_count, head_of, supervised_loss
-from .trainer import ExactAveragingTrainer
+from .exact_averaging import ExactAveragingTrainer
 
 
 class PredictingTrainer(ExactAveragingTrainer):

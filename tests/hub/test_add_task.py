@@ -20,7 +20,7 @@ from bistill_hub.cards.card import rename_pair
 from bistill_hub.cards.facts import read_facts
 from bistill_hub.cli.add_task import add_task_command
 from bistill_hub.cli.group import main
-from bistill_hub.distillation.trainer import ExactAveragingTrainer
+from bistill_hub.distillation.exact_averaging import ExactAveragingTrainer
 from bistill_hub.evaluation.results import read_results
 from bistill_hub.hub import check
 from bistill_hub.hub.add_task import add_task

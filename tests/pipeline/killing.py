@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from bistill_hub import Recipe, run
-from bistill_hub.distillation.trainer import ExactAveragingTrainer
+from bistill_hub.distillation.exact_averaging import ExactAveragingTrainer
 from bistill_hub.evaluation import evaluate
 
 _CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.truncate")
