@@ -32,12 +32,24 @@ class BilingualDistillationArguments(TrainingArguments):
     logits_weight: float = field(
         default=0.0, metadata={"help": "weight of the language-modelling heads' soft cross-entropy; 0 leaves them out"}
     )
+    divergence_weight: float = field(
+        default=0.0, metadata={"help": "weight of the attentions' Kullback-Leibler divergence; 0 leaves it out"}
+    )
+    relations_weight: float = field(
+        default=0.0, metadata={"help": "weight of the divergence of MiniLMv2's relations; 0 leaves it out"}
+    )
+    relation_heads: int | None = field(
+        default=None, metadata={"help": "heads of the relations; None takes the attention's"}
+    )
     temperature: float = field(default=2.0, metadata={"help": "what logits are divided by before they are compared"})
     masked_share: float = field(
         default=0.0, metadata={"help": "share of the tokens hidden from both models; 0 gives them the text as it is"}
     )
     layer_map: list[int] | None = field(
         default=None, metadata={"help": "teacher layer (from 0) for each student layer; None spreads them evenly"}
+    )
+    teacher_precision: str | None = field(
+        default=None, metadata={"help": "what the teacher's weights are converted to: fp32, bf16, fp16; None: as is"}
     )
 
     def __post_init__(self) -> None:
@@ -62,7 +74,9 @@ class BilingualDistillationTrainer(DistillationTrainer):
 
     With a `logits_weight`, which the paper does not have, student and teacher are masked language models, and the
     student's head is taught the teacher's distribution at every token too. With a `masked_share`, some tokens are
-    hidden from both models, for every term, and the head is taught at these alone (Sanh et al. 2019, DistilBERT).
+    hidden from both models, for every term, and the head is taught at these alone (Sanh et al. 2019, DistilBERT). A
+    `divergence_weight` adds the Kullback-Leibler divergence of the attentions (Sun et al. 2020, MobileBERT), a
+    `relations_weight` that of the relations among queries, keys and values (Wang et al. 2021, MiniLMv2).
 
     Args:
         model: The student: a headless encoder, or a masked language model.
@@ -87,13 +101,26 @@ class BilingualDistillationTrainer(DistillationTrainer):
         teacher: PreTrainedModel | LanguageTeacher,
         **kwargs: Any,
     ) -> None:
-        self.term_weights = {"attention": args.attention_weight, "hidden": args.hidden_weight}
+        self.term_weights = {
+            "attention": args.attention_weight,
+            "hidden": args.hidden_weight,
+            "divergence": args.divergence_weight,
+            "relations": args.relations_weight,
+        }
         if args.logits_weight:
             self.term_weights["logits"] = args.logits_weight
             _check_heads(model, teacher.model if isinstance(teacher, LanguageTeacher) else teacher)
         if args.masked_share:
             kwargs.setdefault("data_collator", _masking_collator(model, args, kwargs.get("processing_class")))
-        super().__init__(model, args, teacher=teacher, layer_map=args.layer_map, **kwargs)
+        super().__init__(
+            model,
+            args,
+            teacher=teacher,
+            layer_map=args.layer_map,
+            teacher_precision=args.teacher_precision,
+            relation_heads=args.relation_heads,
+            **kwargs,
+        )
         if isinstance(self.train_dataset, BilingualBlocks):
             self.teacher.languages = self.teacher.languages or self.train_dataset.languages
 
@@ -106,8 +133,7 @@ class BilingualDistillationTrainer(DistillationTrainer):
 
     def loss_terms(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
         """Return the terms of a batch, and the student's outputs."""
-        ours, theirs = self.both_outputs(model, inputs)
-        terms = self.distillation_terms(ours, theirs, inputs["attention_mask"])
+        terms, ours, theirs = self.compare(model, inputs)
         if "logits" in self.term_weights:
             terms["logits"] = soft_cross_entropy(
                 ours.logits, theirs.logits, self.args.temperature, _where_logits_count(inputs)

@@ -9,30 +9,41 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from ..batches import MODEL_INPUTS
 from ..errors import InputError
 from ..student.backbones import backbone_for
 from ..student.layers import layer_map_for
+from .comparison import ATTENTION, DIVERGENCE, HIDDEN, RELATIONS, LayerwiseComparison
 from .exact_averaging import ExactAveragingTrainer
 from .language_teacher import LanguageTeacher
-from .losses import attention_loss, hidden_state_loss
+
+_COUNTED_IN = {ATTENTION: 2, HIDDEN: 1, DIVERGENCE: 1, RELATIONS: 1}
+"""Each term that compares what happens inside, and to what power of the lengths the elements grow that it averages."""
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What weights can be kept in, as recipes call it."""
 
 
 class DistillationTrainer(ExactAveragingTrainer):
-    """A Trainer with a teacher beside the student: attention and hidden-state terms, aligned layer by layer.
+    """A Trainer with a teacher beside the student: attention and hidden-state terms and others, aligned layer by layer.
 
-    The teacher stands outside the trained module: it is in no optimizer, no checkpoint and no gradient.
+    The teacher stands outside the trained module: it is in no optimizer, no checkpoint and no gradient. A term whose
+    weight in `term_weights` is 0, or that is not named there, is not formed.
 
     Args:
         model: The student.
-        teacher: The multilingual encoder, with the student's vocabulary, or a `LanguageTeacher`.
+        teacher: The multilingual encoder, with the student's vocabulary, or a `LanguageTeacher`. One that accelerate
+            has spread over several devices stays there.
         args: Training arguments.
         layer_map: For each student layer the 0-based teacher layer it answers to; None spreads them evenly.
+        teacher_precision: What the teacher's weights are converted to, in place: fp32, bf16 or fp16; None leaves them.
+        relation_heads: Heads of the relations' term, where it is wanted; None: the attention's.
         kwargs: As for transformers' Trainer.
 
     Raises:
         InputError: teacher and student do not fit together.
     """
+
+    term_weights: Mapping[str, float] = {ATTENTION: 1.0, HIDDEN: 1.0}
 
     def __init__(
         self,
@@ -41,62 +52,41 @@ class DistillationTrainer(ExactAveragingTrainer):
         *,
         teacher: PreTrainedModel | LanguageTeacher,
         layer_map: Sequence[int] | None = None,
+        teacher_precision: str | None = None,
+        relation_heads: int | None = None,
         **kwargs: Any,
     ) -> None:
         voice = teacher if isinstance(teacher, LanguageTeacher) else LanguageTeacher(teacher)
         _check_fit(model, voice.model, layer_map)
-        for one in (model, voice.model):
-            one.set_attn_implementation(backbone_for(one.config).attentions_under)
         super().__init__(model, args, **kwargs)
         self.layer_map = layer_map
+        self.comparison = LayerwiseComparison(
+            model,
+            voice.model,
+            layer_map,
+            terms=[term for term in _COUNTED_IN if self.term_weights.get(term, 0.0)],
+            relation_heads=relation_heads,
+            recomputes=args.gradient_checkpointing,
+        )
         voice.model.eval().requires_grad_(False)
-        self.accelerator.prepare_model(voice.model, evaluation_mode=True)
+        if teacher_precision is not None:
+            voice.model.to(TYPES[teacher_precision])
+        if not hasattr(voice.model, "hf_device_map"):
+            self.accelerator.prepare_model(voice.model, evaluation_mode=True)
         self.teacher = voice
 
     def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Attention is a mean over pairs of tokens, the hidden states' term over tokens (up to constant factors)."""
+        """Attention is a mean over pairs of tokens, the other terms over tokens (up to constant factors)."""
         lengths = inputs["attention_mask"].sum(dim=1).double()
-        return {"attention": lengths.square().sum(), "hidden": lengths.sum()}
+        return {name: (lengths**power).sum() for name, power in _COUNTED_IN.items() if name in self.comparison.terms}
 
-    def distillation_terms(self, ours: Any, theirs: Any, attention_mask: Tensor) -> dict[str, Tensor]:
-        """Return the attention and hidden-state terms of two models' outputs on one batch."""
-        states = states_to_match(self.teacher.model, theirs.hidden_states, self.layer_map)
-        return {
-            "attention": attention_loss(ours.attentions, theirs.attentions, attention_mask, layer_map=self.layer_map),
-            "hidden": hidden_state_loss(ours.hidden_states, states, attention_mask, layer_map=self.layer_map),
-        }
+    def compare(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any, Any]:
+        """Run teacher and student on one batch, the teacher in the batch's language and without gradients.
 
-    def both_outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Any, Any]:
-        """Run student and teacher on one batch, the teacher in the batch's language and without gradients."""
-        read = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
-        with torch.no_grad():
-            theirs = self.teacher.for_batch(inputs)(**read, output_attentions=True, output_hidden_states=True)
-        return model(**read, output_attentions=True, output_hidden_states=True), theirs
-
-
-def states_to_match(
-    teacher: PreTrainedModel, hidden_states: Sequence[Tensor], layer_map: Sequence[int] | None
-) -> tuple[Tensor, ...]:
-    """Give the teacher's states as a student has them whose last layer answers to another layer than the last.
-
-    Where an architecture has a norm after its last layer, the student's last state is normed, and an inner state of the
-    teacher is not. Then the teacher's own final norm goes over the state that the student's last layer answers to.
-
-    Args:
-        teacher: The teacher, with or without a head.
-        hidden_states: Its embedding output and one state for each layer, [batch, positions, hidden size] each.
-        layer_map: For each student layer the 0-based teacher layer; None if the last ones answer to each other.
-
-    Returns:
-        The hidden states, one of them normed or all as they were.
-    """
-    states = list(hidden_states)
-    norm = backbone_for(teacher.config).final_norm
-    if norm is not None and layer_map is not None and layer_map[-1] + 2 < len(states):
-        place = layer_map[-1] + 1  # behind the embedding output
-        with torch.no_grad():
-            states[place] = teacher.base_model.get_submodule(norm)(states[place])
-    return tuple(states)
+        Returns:
+            The terms of what happens inside the models, the student's outputs and the teacher's.
+        """
+        return self.comparison(model, self.teacher.for_batch(inputs), inputs)
 
 
 def _check_fit(student: PreTrainedModel, teacher: PreTrainedModel, layer_map: Sequence[int] | None) -> None:

@@ -20,11 +20,12 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForMaskedLM
 from transformers.models.auto import modeling_auto
 
+from ..distillation.comparison import ATTENTION, DIVERGENCE, HIDDEN, RELATIONS, LayerwiseComparison
 from ..distillation.heads import distilled_loss, supervised_loss
-from ..distillation.losses import attention_loss, hidden_state_loss, soft_cross_entropy
+from ..distillation.losses import soft_cross_entropy
+from ..distillation.trainer import TYPES
 from ..model.configuration_bistill import HEADS
 from ..recipe import Precision
-from ..student.backbones import backbone_for
 from ..student.held_out import held_out_lines
 from ..student.token_counts import encode_in_batches, plain_backend
 from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage
@@ -193,17 +194,24 @@ class Trial:
     def _try_bilingual(self) -> Speed:
         facts, settings = self.facts, self.facts.recipe.bilingual
         auto = AutoModelForMaskedLM if settings.logits_weight else AutoModel
-        attentions = backbone_for(facts.config).attentions_under
-        teacher = auto.from_config(facts.trimmed_teacher_config, attn_implementation=attentions)
-        student = auto.from_config(facts.student_config, attn_implementation=attentions)
-        teacher.to(self.device).eval().requires_grad_(False)
+        teacher = auto.from_config(facts.trimmed_teacher_config)
+        student = auto.from_config(facts.student_config)
+        teacher.to(self.device, TYPES[settings.teacher_precision]).eval().requires_grad_(False)
         student.to(self.device)
         batch = self._batch(settings.batch_size, settings.block_size)
+        weights = {
+            ATTENTION: settings.attention_weight,
+            HIDDEN: settings.hidden_weight,
+            DIVERGENCE: settings.divergence_weight,
+            RELATIONS: settings.relations_weight,
+        }
+        terms = [term for term, weight in weights.items() if weight]
+        compare = LayerwiseComparison(student, teacher, facts.layer_map, terms=terms)
 
         def loss() -> Tensor:
-            ours, theirs = _both(student, teacher, batch)
-            terms = _distillation(ours, theirs, batch, facts.layer_map)
-            return terms + (soft_cross_entropy(ours.logits, theirs.logits) if settings.logits_weight else 0)
+            found, ours, theirs = compare(student, teacher, batch)
+            logits = soft_cross_entropy(ours.logits, theirs.logits) if settings.logits_weight else 0
+            return sum(found.values(), start=torch.zeros((), device=self.device)) + logits
 
         return self._train(student, batch, loss, loss, settings.precision)
 
@@ -220,17 +228,16 @@ class Trial:
 
     def _try_distillation(self, task: TaskData) -> Speed:
         facts, settings, head = self.facts, task.recipe.distillation, task.task.head
-        attentions = backbone_for(facts.config).attentions_under
-        teacher = self._with_head(task, facts.trimmed_teacher_config, attn_implementation=attentions)
-        student = self._with_head(task, facts.student_config, attn_implementation=attentions)
-        teacher.eval().requires_grad_(False)
+        teacher = self._with_head(task, facts.trimmed_teacher_config)
+        student = self._with_head(task, facts.student_config)
+        teacher.to(TYPES[settings.teacher_precision]).eval().requires_grad_(False)
         batch = self._batch(settings.batch_size, self._length(task, "train"))
         inputs = {**batch, **_answers(head, batch)}
+        compare = LayerwiseComparison(student, teacher, facts.layer_map)
 
         def loss() -> Tensor:
-            ours, theirs = _both(student, teacher, batch)
-            logits = distilled_loss(ours, theirs, inputs, head, settings.temperature)
-            return _distillation(ours, theirs, batch, facts.layer_map) + logits
+            terms, ours, theirs = compare(student, teacher, batch)
+            return sum(terms.values(), start=distilled_loss(ours, theirs, inputs, head, settings.temperature))
 
         return self._train(student, batch, loss, lambda: student(**batch), settings.precision)
 
@@ -312,19 +319,6 @@ def _aside(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(0)
         yield
-
-
-def _both(student: Any, teacher: Any, batch: Mapping[str, Tensor]) -> tuple[Any, Any]:
-    """Run both models as `DistillationTrainer` does."""
-    with torch.no_grad():
-        theirs = teacher(**batch, output_attentions=True, output_hidden_states=True)
-    return student(**batch, output_attentions=True, output_hidden_states=True), theirs
-
-
-def _distillation(ours: Any, theirs: Any, batch: Mapping[str, Tensor], layer_map: Sequence[int]) -> Tensor:
-    mask = batch["attention_mask"]
-    attention = attention_loss(ours.attentions, theirs.attentions, mask, layer_map=layer_map)
-    return attention + hidden_state_loss(ours.hidden_states, theirs.hidden_states, mask, layer_map=layer_map)
 
 
 def _answers(head: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -55,6 +55,8 @@ class Backbone:
         base_vocabulary_parameters: Parameters of the base model with one row for each vocabulary entry.
         head_vocabulary_parameters: The same for the language-modelling head; none of them for other heads.
         layer_norm_modules: Last component of the names of LayerNorm modules, in the base model and in the heads.
+        projections: Names within a layer of the linear modules that make queries, keys and values: three, or one that
+            makes all of them side by side.
         has_pooler: Whether the base model has a pooler and takes `add_pooling_layer=`.
         positions_start_at_padding: Whether positions are counted from the padding token's id, so that moving this id
             would move every position.
@@ -68,6 +70,8 @@ class Backbone:
             had behind it and every other one before any norm. None where the output is that of the last layer.
         attentions_under: The attention implementation whose models return attention probabilities, after softmax, for
             `output_attentions=True`; under others they return none without an error.
+        has_attention_interface: Whether its attention is one of those that transformers lets others implement; if not,
+            attentions can be had under `attentions_under` alone.
     """
 
     model_type: str
@@ -76,6 +80,7 @@ class Backbone:
     base_vocabulary_parameters: tuple[str, ...]
     head_vocabulary_parameters: tuple[str, ...]
     layer_norm_modules: tuple[str, ...]
+    projections: tuple[str, ...]
     has_pooler: bool = False
     positions_start_at_padding: bool = False
     token_id_fields: tuple[str, ...] = _TOKEN_ID_FIELDS
@@ -85,6 +90,7 @@ class Backbone:
     first_layer: FirstLayer | None = None
     final_norm: str | None = None
     attentions_under: str = "eager"
+    has_attention_interface: bool = True
 
     def base_name(self, name: str) -> str:
         """Take the base model's prefix, where there is one, off a parameter's name."""
@@ -157,6 +163,7 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
                     "cls.predictions.bias",
                 ),
                 layer_norm_modules=("LayerNorm",),
+                projections=("attention.self.query", "attention.self.key", "attention.self.value"),
                 has_pooler=True,
             ),
             Backbone(
@@ -166,6 +173,7 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
                 base_vocabulary_parameters=("embeddings.word_embeddings.weight",),
                 head_vocabulary_parameters=("lm_head.decoder.weight", "lm_head.decoder.bias", "lm_head.bias"),
                 layer_norm_modules=("LayerNorm", "layer_norm"),
+                projections=("attention.self.query", "attention.self.key", "attention.self.value"),
                 has_pooler=True,
                 positions_start_at_padding=True,
             ),
@@ -176,6 +184,7 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
                 base_vocabulary_parameters=("embeddings.word_embeddings.weight",),
                 head_vocabulary_parameters=("vocab_projector.weight", "vocab_projector.bias"),
                 layer_norm_modules=("LayerNorm", "sa_layer_norm", "output_layer_norm", "vocab_layer_norm"),
+                projections=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
                 dropout_fields=("dropout", "attention_dropout", "qa_dropout", "seq_classif_dropout"),
             ),
             # Relative positions (`encoder.rel_embeddings` with their LayerNorm) and, in some, a convolution over the
@@ -192,12 +201,14 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
                     "lm_predictions.lm_head.bias",
                 ),
                 layer_norm_modules=("LayerNorm",),
+                projections=("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"),
                 dropout_fields=(
                     "hidden_dropout_prob",
                     "attention_probs_dropout_prob",
                     "pooler_dropout",
                     "cls_dropout",
                 ),
+                has_attention_interface=False,
             ),
             # Each layer is of a local or the global kind, with rotary positions of its own base.
             Backbone(
@@ -207,6 +218,7 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
                 base_vocabulary_parameters=("embeddings.tok_embeddings.weight",),
                 head_vocabulary_parameters=("decoder.weight", "decoder.bias"),
                 layer_norm_modules=("norm", "attn_norm", "mlp_norm", "final_norm"),
+                projections=("attn.Wqkv",),
                 dropout_fields=("embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"),
                 layer_fields=("layer_types",),
                 layer_rule_fields=("global_attn_every_n_layers",),

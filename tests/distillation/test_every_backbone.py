@@ -262,6 +262,7 @@ def test_an_architecture_needs_its_description_and_nothing_else(monkeypatch, tmp
         base_vocabulary_parameters=("embeddings.word_embeddings.weight",),
         head_vocabulary_parameters=("generator_lm_head.weight", "generator_lm_head.bias"),
         layer_norm_modules=("LayerNorm",),
+        projections=("attention.self.query", "attention.self.key", "attention.self.value"),
     )
     monkeypatch.setattr(backbones, "BACKBONES", {**BACKBONES, "electra": electra})
     tokens = torch.arange(60)
