@@ -7,11 +7,9 @@ for the same block, so that all are measured under the same load of the machine.
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.material import blocks
+from benchmarks.report import peak_megabytes, timed
 from bistill_hub.student.token_counts import (
     BATCH_CHARACTERS,
     add_counts,
@@ -38,19 +37,6 @@ ALONE_BLOCKS = 128
 
 LOOP_BLOCKS = 16
 """On about how many blocks of each text Python loops are measured."""
-
-
-def peak_megabytes() -> float:
-    """Give the most memory that this process had so far, in millions of bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Give the seconds that some work takes: on the clock, and of all processors together."""
-    clock, processors = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - clock, time.process_time() - processors
 
 
 def drawn_blocks(text: Path, megabytes: float, seed: int) -> Iterator[list[str]]:

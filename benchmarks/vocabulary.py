@@ -8,13 +8,8 @@ It needs no network. What it measures, and what came out, is in docs/benchmarks.
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,47 +18,15 @@ import click
 import numpy as np
 
 from benchmarks.material import KINDS, make_tokenizer
+from benchmarks.report import in_fresh_process, machine, machine_rows, print_table, spread
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-PACKAGES = ("tokenizers", "transformers", "numpy", "torch")
 CLOCK, PROCESSORS = 0, 1
-
-
-def machine() -> dict[str, Any]:
-    """Describe what is measured on."""
-    name = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        named = [line for line in information.read_text().splitlines() if line.startswith("model name")]
-        name = named[0].split(":")[1].strip() if named else name
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else None
-    return {
-        "processor": name,
-        "cores": os.cpu_count(),
-        "threads": int(os.environ.get("RAYON_NUM_THREADS", 0)) or os.cpu_count(),
-        "memory_gigabytes": memory,
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
-    }
 
 
 def cut(tokenizer: Path, texts: Sequence[Path], megabytes: float, seed: int) -> dict[str, Any]:
     """Measure one cut in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.cut", tokenizer, *texts, "--megabytes", megabytes, "--seed", seed]
-    finished = subprocess.run([str(each) for each in command], cwd=CHECKOUT, check=True, stdout=subprocess.PIPE)
-    return {"megabytes": megabytes, **json.loads(finished.stdout)}
-
-
-def quartiles(numbers: Sequence[float]) -> tuple[float, float, float]:
-    """Give the median and the quartiles around it."""
-    low, middle, high = np.quantile(numbers, (0.25, 0.5, 0.75)).tolist()
-    return middle, low, high
-
-
-def _spread(numbers: Sequence[float], digits: int = 2) -> str:
-    if len(numbers) == 1:
-        return f"{numbers[0]:,.{digits}f}"
-    return "{:,.{d}f} ({:,.{d}f} to {:,.{d}f})".format(*quartiles(numbers), d=digits)
+    measured = in_fresh_process("benchmarks.cut", tokenizer, *texts, "--megabytes", megabytes, "--seed", seed)
+    return {"megabytes": megabytes, **measured}
 
 
 def _ratios(samples: Sequence[dict[str, Any]], above: str, below: str, clock: int) -> list[float]:
@@ -101,24 +64,24 @@ def rows(cuts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
         ("vocabulary, before and after", f"{large['vocabulary']:,} and {large['vocabulary_kept']:,} tokens"),
         ("text", f"{large['bytes'] / 1e6:,.0f} MB, {large['lines']:,} lines, {large['total']:,} tokens"),
         ("bytes a token", f"{large['bytes'] / large['total']:.2f}"),
-        ("the tokenizer alone", f"{_spread(_speeds(samples, 'alone'))} MB/s"),
-        ("count_tokens", f"{_spread(_speeds(samples, 'count_tokens'))} MB/s"),
-        ("a loop, line by line", f"{_spread(_speeds(samples, 'line_by_line'))} MB/s"),
-        ("time of count_tokens / tokenizer alone", _spread(_ratios(samples, "count_tokens", "alone", CLOCK))),
-        ("the same, processor time", _spread(_ratios(samples, "count_tokens", "alone", PROCESSORS))),
+        ("the tokenizer alone", f"{spread(_speeds(samples, 'alone'))} MB/s"),
+        ("count_tokens", f"{spread(_speeds(samples, 'count_tokens'))} MB/s"),
+        ("a loop, line by line", f"{spread(_speeds(samples, 'line_by_line'))} MB/s"),
+        ("time of count_tokens / tokenizer alone", spread(_ratios(samples, "count_tokens", "alone", CLOCK))),
+        ("the same, processor time", spread(_ratios(samples, "count_tokens", "alone", PROCESSORS))),
         (
             "time of a loop, line by line / count_tokens",
-            _spread(_ratios(samples, "line_by_line", "count_tokens", CLOCK)),
+            spread(_ratios(samples, "line_by_line", "count_tokens", CLOCK)),
         ),
         ("the same beyond the tokenizer alone, processor time", f"{_ratio_beyond_the_tokenizer(samples):.1f}"),
-        ("reading ids out of the tokenizer's encodings", f"{_spread(_each(samples, 'reading'), 0)} ns a token"),
-        ("counting ids, a loop with a Counter", f"{_spread(_each(samples, 'into_counter'), 0)} ns a token"),
-        ("counting ids, a loop with a list", f"{_spread(_each(samples, 'into_list'), 0)} ns a token"),
-        ("counting ids, count_tokens", f"{_spread(_each(samples, 'counting'), 0)} ns a token"),
-        ("time of counting, Counter / count_tokens", _spread(_ratios(samples, "into_counter", "counting", CLOCK), 1)),
-        ("the same, processor time", _spread(_ratios(samples, "into_counter", "counting", PROCESSORS), 1)),
-        ("select_tokens", f"{_spread([each['select_tokens'][CLOCK] for each in cuts])} s"),
-        ("trim_tokenizer", f"{_spread([each['trim_tokenizer'][CLOCK] for each in cuts])} s"),
+        ("reading ids out of the tokenizer's encodings", f"{spread(_each(samples, 'reading'), 0)} ns a token"),
+        ("counting ids, a loop with a Counter", f"{spread(_each(samples, 'into_counter'), 0)} ns a token"),
+        ("counting ids, a loop with a list", f"{spread(_each(samples, 'into_list'), 0)} ns a token"),
+        ("counting ids, count_tokens", f"{spread(_each(samples, 'counting'), 0)} ns a token"),
+        ("time of counting, Counter / count_tokens", spread(_ratios(samples, "into_counter", "counting", CLOCK), 1)),
+        ("the same, processor time", spread(_ratios(samples, "into_counter", "counting", PROCESSORS), 1)),
+        ("select_tokens", f"{spread([each['select_tokens'][CLOCK] for each in cuts])} s"),
+        ("trim_tokenizer", f"{spread([each['trim_tokenizer'][CLOCK] for each in cuts])} s"),
         ("memory once the tokenizer is loaded", f"{large['megabytes_loaded']:,.0f} MB"),
         ("most memory until all is counted", f"{large['megabytes_counted']:,.0f} MB"),
     ]
@@ -128,12 +91,8 @@ def rows(cuts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _settings(kind: str, texts: Sequence[Path], rounds: int) -> list[tuple[str, str]]:
-    facts = machine()
-    memory = f", {facts['memory_gigabytes']:.0f} GB" if facts["memory_gigabytes"] else ""
     return [
-        ("machine", f"{facts['processor']}, {facts['cores']} cores{memory}"),
-        ("threads of the tokenizer", str(facts["threads"])),
-        ("versions", ", ".join(f"{name} {facts[name]}" for name in ("python", *PACKAGES))),
+        *machine_rows(machine("RAYON_NUM_THREADS"), "the tokenizer"),
         ("tokenizer", f"{kind}, its cache of words left as it is"),
         ("drawn from", ", ".join(path.name for path in texts)),
         ("rounds", str(rounds)),
@@ -176,12 +135,12 @@ def main(texts: tuple[Path, ...], megabytes: float, tokens: int, kind: str, roun
         sizes = [megabytes / 10] * rounds + [megabytes] * rounds
         cuts = [cut(Path(folder), texts, size, seed) for seed, size in enumerate(sizes)]
     table = _settings(kind, texts, rounds) + rows(cuts)
-    width = max(len(name) for name, _ in table)
-    click.echo(
-        "\n".join(f"| {name:{width}} | {value} |" for name, value in [("what", "measured"), ("---", "---"), *table])
-    )
+    print_table(table)
     if output is not None:
-        output.write_text(json.dumps({"machine": machine(), "kind": kind, "cuts": cuts}, indent=1), encoding="utf-8")
+        output.write_text(
+            json.dumps({"machine": machine("RAYON_NUM_THREADS"), "kind": kind, "cuts": cuts}, indent=1),
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

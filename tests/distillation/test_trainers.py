@@ -48,7 +48,7 @@ def phase_1(tiny_model, rows, folder, *, batch, accumulation, steps=3):
     return trainer
 
 
-def phase_2(tiny_model, rows, folder, *, batch=4, accumulation=1, **settings):
+def phase_2(tiny_model, rows, folder, *, batch=4, accumulation=1, scored=None, **settings):
     student, teacher = tiny_model(layers=2, seed=1, labels=LABELS), tiny_model(layers=4, seed=0, labels=LABELS)
     args = SparseTaskDistillationArguments(
         output_dir=str(folder),
@@ -56,7 +56,7 @@ def phase_2(tiny_model, rows, folder, *, batch=4, accumulation=1, **settings):
         gradient_accumulation_steps=accumulation,
         **{"max_steps": 6, "dense_max_steps": 4, "learning_rate": 1e-3, "density": 0.08, **QUIET, **settings},
     )
-    return SparseTaskDistillationTrainer(student, args, teacher=teacher, train_dataset=rows)
+    return SparseTaskDistillationTrainer(student, args, teacher=teacher, train_dataset=rows, **(scored or {}))
 
 
 def fine_tuning(tiny_model, rows, folder, *, batch, accumulation):
@@ -193,6 +193,22 @@ def test_the_sparse_optimizers_memory_is_that_of_the_ticket(tiny_model, uneven_r
     head = sum(tensor.numel() for tensor in trainer.delta.dense.values())
     assert sizes["sparse"] == 2 * (trainer.delta.entries + head)
     assert sizes["dense"] > 8 * sizes["sparse"]
+
+
+def test_the_sparse_stage_ends_with_its_best_checkpoint_by_the_metric(tiny_model, uneven_rows, tmp_path):
+    scores = iter([0.2, 0.9, 0.4])
+    often = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "f1"}
+    scored = {"eval_dataset": uneven_rows(4), "compute_metrics": lambda prediction: {"f1": next(scores)}}
+    trainer = phase_2(tiny_model, uneven_rows(16), tmp_path, scored=scored, **often, **best)
+    trainer.train()
+    assert next(scores, None) is None, "the sparse stage alone is scored"
+    first, second, last = (
+        load_file(tmp_path / "sparse" / f"checkpoint-{step}" / "model.safetensors") for step in (2, 4, 6)
+    )
+    reached = parameters(trainer.model)
+    assert largest_difference(reached, second) < 1e-6
+    assert min(largest_difference(reached, other) for other in (first, last)) > 1e-4
 
 
 @pytest.mark.parametrize("killed_in", ["dense", "sparse"])
