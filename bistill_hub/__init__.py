@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         BistillModel,
     )
     from .model.sparse_delta import SparseDelta
+    from .pipeline.language_delta import LanguageDeltaSettings, train_language_delta
     from .pipeline.plan import plan
     from .pipeline.run import run
     from .pretraining import PretrainingSettings, pretrain
@@ -54,6 +55,7 @@ _HOMES = {
     "BistillForTokenClassification": "model.modeling_bistill",
     "BistillModel": "model.modeling_bistill",
     "InputError": "errors",
+    "LanguageDeltaSettings": "pipeline.language_delta",
     "PretrainingSettings": "pretraining",
     "Recipe": "recipe",
     "SparseDelta": "model.sparse_delta",
@@ -76,6 +78,7 @@ _HOMES = {
     "push_export": "hub.export",
     "push_pair_to_hub": "hub.push",
     "run": "pipeline.run",
+    "train_language_delta": "pipeline.language_delta",
 }
 
 __all__ = [
@@ -89,6 +92,7 @@ __all__ = [
     "BistillForTokenClassification",
     "BistillModel",
     "InputError",
+    "LanguageDeltaSettings",
     "PretrainingSettings",
     "Recipe",
     "SparseDelta",
@@ -112,6 +116,7 @@ __all__ = [
     "push_export",
     "push_pair_to_hub",
     "run",
+    "train_language_delta",
 ]
 
 

@@ -28,6 +28,7 @@ Baseline = Literal["trimmed_teacher", "no_phase_1", "random_teacher"]
 student without phase 1, the teacher's architecture with random weights."""
 
 _PRECISION = "what the mathematics is done in; weights and optimizer stay in float32"
+_TEACHER_PRECISION = "what the teacher's weights are kept in while it teaches; bf16 halves its memory"
 
 
 class _Settings(BaseModel):
@@ -50,7 +51,8 @@ class Teacher(_Settings):
     language_deltas: FrozenMap = Field(
         default_factory=dict,
         validate_default=True,
-        description="language code to its language SFT: a delta file, or a folder or Hub id of the authors' format",
+        description="language code to its language SFT: a delta file, or a folder or Hub id that holds one; `legacy:` "
+        "before it for the authors' format",
     )
 
 
@@ -105,7 +107,10 @@ class BilingualSettings(_Settings):
         0.0, ge=0, description="weight of the language-modelling logits' loss; 0: without heads"
     )
     masked_share: float = Field(0.0, ge=0, lt=1, description="share of the tokens hidden from teacher and student")
+    divergence_weight: float = Field(0.0, ge=0, description="weight of the attentions' Kullback-Leibler divergence")
+    relations_weight: float = Field(0.0, ge=0, description="weight of MiniLMv2's relations of the last layers")
     precision: Precision = Field("fp32", description=_PRECISION)
+    teacher_precision: Precision = Field("fp32", description=_TEACHER_PRECISION)
 
 
 class TaskTeacher(_Settings):
@@ -140,8 +145,11 @@ class SparseSettings(_Settings):
     accumulation: int = Field(1, gt=0, description="batches per update")
     learning_rate: float = Field(5e-5, gt=0, description="peak rate of each stage, decaying linearly to 0")
     temperature: float = Field(2.0, gt=0, description="divides the logits of student and teacher before the softmax")
+    iterations: int = Field(1, ge=1, description="rounds of dense training, selection and sparse training")
     freeze_layer_norms: bool = Field(True, description="keep LayerNorms out of what may change")
     precision: Precision = Field("fp32", description=_PRECISION)
+    teacher_precision: Precision = Field("fp32", description=_TEACHER_PRECISION)
+    delta_precision: Literal["fp32", "fp16"] = Field("fp32", description="what the delta's values are kept in")
 
 
 class TaskRecipe(_Settings):

@@ -154,7 +154,7 @@ def load_delta(name: str, revision: str | None = None) -> SparseDelta:
 
     legacy = name.startswith(LEGACY_PREFIX)
     place = name.removeprefix(LEGACY_PREFIX)
-    file = Path(place)
+    file = Path(place).expanduser()
     wanted = LEGACY_FILE if legacy else "delta.safetensors"
     if file.is_dir():
         file = file / wanted

@@ -18,6 +18,7 @@ from .plan import plan_command
 from .pretrain import pretrain_command
 from .push import push_command
 from .run import run_command
+from .train_language_delta import train_language_delta_command
 from .trim import trim_command
 
 __all__ = ["main"]
@@ -37,5 +38,6 @@ for _command in (
     add_task_command,
     pairs_command,
     pretrain_command,
+    train_language_delta_command,
 ):
     main.add_command(_command)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..recipe import Recipe, TaskRecipe
 from ..sources import LabelledSource, TextSource, file_sha256
+from ..teacher import LEGACY_PREFIX
 
 
 def portable(recipe: Recipe) -> dict[str, Any]:
@@ -34,15 +35,16 @@ def portable_task(task: TaskRecipe) -> dict[str, Any]:
 
 
 def public_name(model: str) -> str | None:
-    """A model's Hub id, or None if it is a folder or file here."""
-    place = Path(model).expanduser()
-    looks_local = place.exists() or place.is_absolute() or model.startswith((".", "~"))
+    """A model's or delta's Hub id, or None if it is a folder or file here."""
+    name = model.removeprefix(LEGACY_PREFIX)
+    place = Path(name).expanduser()
+    looks_local = place.exists() or place.is_absolute() or name.startswith((".", "~"))
     return None if looks_local else model
 
 
 def shown_name(model: str) -> str:
-    """A model's Hub id, or the name of its folder or file here."""
-    return public_name(model) or Path(model).name
+    """A model's or delta's Hub id, or the name of its folder or file here."""
+    return public_name(model) or Path(model.removeprefix(LEGACY_PREFIX)).name
 
 
 def _portable_source(source: TextSource | LabelledSource) -> dict[str, Any]:

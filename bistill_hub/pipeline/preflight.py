@@ -12,13 +12,13 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from ..cards.metadata import check_identity
 from ..checkpoint_files import check_weights
 from ..errors import InputError
-from ..recipe import Recipe, TaskRecipe
+from ..recipe import Precision, Recipe, TaskRecipe
 from ..sentence_encoders import check_modules
 from ..student.backbones import backbone_for
 from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from ..teacher import LEGACY_PREFIX, load_config, load_tokenizer
+from ..teacher import LEGACY_PREFIX, load_config, load_delta, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     config = load_config(recipe.teacher.model, recipe.teacher.revision)
     check_weights(recipe.teacher.model, recipe.teacher.revision)
     check_modules(recipe.teacher.model, recipe.teacher.revision)
+    for code, delta in recipe.teacher.language_deltas.items():
+        check_language_delta(delta, f"teacher.language_deltas.{code}", config)
     recipe.student.layer_map_for(config.num_hidden_layers)
     check_lengths(recipe, config)
     check_precisions(recipe)
@@ -112,10 +114,42 @@ def check_model_file(name: str | None, field: str) -> None:
     """Refuse a local file or folder that is not there; Hub ids are left to the Hub."""
     if name is None:
         return
-    place = Path(name.removeprefix(LEGACY_PREFIX))
+    place = Path(name.removeprefix(LEGACY_PREFIX)).expanduser()
     local = name.startswith(("/", ".", "~")) or place.suffix in (".safetensors", ".bin")
     if local and not place.exists():
         raise InputError("there is no such file", field=field, value=name, remedy="correct the path")
+
+
+def check_language_delta(name: str, field: str, config: PreTrainedConfig) -> None:
+    """Refuse a language SFT that was made for another teacher.
+
+    Args:
+        name: Where it is, as `load_delta` takes it.
+        field: Its place in the recipe, named in the error.
+        config: The teacher's configuration.
+
+    Raises:
+        InputError: there is no such delta, it changes none of the teacher's parameters, or one of another shape.
+    """
+    import torch
+    from transformers import AutoModel
+
+    delta = load_delta(name)
+    backbone = backbone_for(config)
+    with torch.device("meta"):
+        encoder = AutoModel.from_config(config)
+    shapes = {parameter: tuple(tensor.shape) for parameter, tensor in encoder.named_parameters()}
+    changed = {parameter: update.shape for parameter, update in delta.sparse.items()}
+    changed |= {parameter: tuple(tensor.shape) for parameter, tensor in delta.dense.items()}
+    known = {parameter: shape for parameter, shape in changed.items() if backbone.base_name(parameter) in shapes}
+    if not known:
+        problem = "it changes none of the teacher's parameters"
+    elif other := [each for each, shape in known.items() if shapes[backbone.base_name(each)] != shape]:
+        theirs = shapes[backbone.base_name(other[0])]
+        problem = f"its {other[0]} has the shape {known[other[0]]}, the teacher's {theirs}"
+    else:
+        return
+    raise InputError(problem, field=field, value=name, remedy="name a delta that was made for this teacher")
 
 
 def check_lengths(recipe: Recipe, config: PreTrainedConfig) -> None:
@@ -151,27 +185,38 @@ def check_vocabulary(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> None
 
 
 def check_precisions(recipe: Recipe) -> None:
-    """Refuse precisions that training on this machine does not have: fp16 needs a GPU, bf16 a CPU or a newer GPU.
+    """Refuse precisions that training on this machine does not have.
 
     Raises:
         InputError: the recipe asks for such a one.
     """
+    check_precision("bilingual.precision", recipe.bilingual.precision)
+    for task in recipe.tasks:
+        check_precision(f"tasks.{task.name}.teacher.precision", task.teacher.precision)
+        check_precision(f"tasks.{task.name}.distillation.precision", task.distillation.precision)
+
+
+def check_precision(field: str, precision: Precision) -> None:
+    """Refuse to train in a precision that this machine does not have: fp16 needs a GPU, bf16 a CPU or a newer GPU.
+
+    Args:
+        field: Where it was asked for, named in the error.
+        precision: What was asked for.
+
+    Raises:
+        InputError: this machine does not have it.
+    """
     import torch
     from transformers.utils import is_torch_bf16_gpu_available
 
-    precisions = {"bilingual.precision": recipe.bilingual.precision}
-    for task in recipe.tasks:
-        precisions[f"tasks.{task.name}.teacher.precision"] = task.teacher.precision
-        precisions[f"tasks.{task.name}.distillation.precision"] = task.distillation.precision
     accelerated = torch.accelerator.is_available()
-    for field, precision in precisions.items():
-        if precision == "fp16" and not accelerated:
-            problem, remedy = "this machine has no GPU, and training in fp16 needs one", "set it to bf16 or fp32"
-        elif precision == "bf16" and accelerated and not is_torch_bf16_gpu_available():
-            problem, remedy = "this machine's GPU does not compute in bf16", "set it to fp16 or fp32"
-        else:
-            continue
-        raise InputError(problem, field=field, value=precision, remedy=remedy)
+    if precision == "fp16" and not accelerated:
+        problem, remedy = "this machine has no GPU, and training in fp16 needs one", "set it to bf16 or fp32"
+    elif precision == "bf16" and accelerated and not is_torch_bf16_gpu_available():
+        problem, remedy = "this machine's GPU does not compute in bf16", "set it to fp16 or fp32"
+    else:
+        return
+    raise InputError(problem, field=field, value=precision, remedy=remedy)
 
 
 def read_task(settings: TaskRecipe, task: Task) -> TaskData:

@@ -22,7 +22,6 @@ from ..recipe import Recipe, TaskRecipe, Teacher
 from ..sources import file_sha256
 from ..teacher import load_config, load_tokenizer
 from .order import STUDENT, Stage
-from .portable import public_name
 from .preflight import TaskData
 from .stages import STUDENT_FILE, TOKEN_MAP_FILE
 
@@ -163,21 +162,20 @@ def check_teacher(pair: Path, recipe: Recipe, facts: CardFacts) -> torch.Tensor:
 
 
 def check_delta_of_language(recipe: Recipe) -> None:
-    """Refuse a task SFT of the teacher that goes on top of a language SFT which nobody published.
+    """Refuse to make a teacher that has to carry language SFTs which nobody published.
 
     Raises:
         InputError: the task's teacher is to be such a one.
     """
-    source = recipe.source.code
-    language_delta = recipe.teacher.language_deltas.get(source)
-    delta = recipe.tasks[0].teacher.delta
-    if delta is not None and language_delta is not None and "/" not in language_delta:
-        raise InputError(
-            f"it goes on top of the teacher's delta of {source}, {language_delta}, which has no public name",
-            field=f"tasks.{recipe.tasks[0].name}.teacher.delta",
-            value=public_name(delta) or Path(delta).name,
-            remedy="leave it out, so that the teacher is fine-tuned, or name a tuned model as teacher.model",
-        )
+    task = recipe.tasks[0]
+    for code, name in recipe.teacher.language_deltas.items():
+        if task.teacher.model is None and "/" not in name:
+            raise InputError(
+                f"the task's teacher is to carry this delta of {code}, which has no public name",
+                field=f"teacher.language_deltas.{code}",
+                value=name,
+                remedy="name a model that is tuned for the task as teacher.model",
+            )
 
 
 def check_languages(recipe: Recipe, data: TaskData, token_map: torch.Tensor, facts: CardFacts) -> None:

@@ -1,7 +1,12 @@
-"""Scores every model of a run by the same code, and measures size and speed of teacher and student."""
+"""Scores every model of a run by the same code, and measures size and speed of teacher and student.
+
+The teacher, whole or trimmed, speaks the language of the data: on target data it carries the target's delta in place of
+the source's (Ansell et al. 2023, section 4).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +28,14 @@ from ..evaluation.results import RESULTS_FILE, Result, read_results, write_resul
 from ..evaluation.size import measure_size
 from ..evaluation.speed import SIZE_AND_SPEED_FILE, SizeAndSpeed, measure_speed, write_size_and_speed
 from ..model.configuration_bistill import HEADS
+from ..model.sparse_delta import SparseDelta
 from ..recipe import Recipe
 from ..student.backbones import backbone_for
 from ..student.build import trim_vocabulary
-from ..teacher import load_encoder, load_task_model, load_tokenizer, weights_folder
+from ..teacher import load_delta, load_encoder, load_task_model, load_tokenizer, weights_folder
 from .manifest import WORK_FOLDER, versions
 from .packaging import lay_out
+from .portable import shown_name
 from .preflight import TaskData
 from .stages import TOKEN_MAP_FILE
 
@@ -68,6 +75,10 @@ def evaluate_task(
         task: The task's data.
         folders: What to score.
         progress: Show progress bars.
+
+    Returns:
+        `teacher_language_deltas`: for each language of the tests the delta that the teacher carried there, None for
+        none; empty where the task's teacher carries no language deltas at all.
     """
     work = folder / WORK_FOLDER
     work.mkdir(exist_ok=True)
@@ -84,7 +95,7 @@ def evaluate_task(
             file = work / f"{model_name}.{language.code}.json"
             predicted = folder / f"{model_name}.{language.code}.jsonl"
             if not file.is_file():
-                model, tokenizer = _load(recipe, model_name, task, folders, work)
+                model, tokenizer = _load(recipe, model_name, task, folders, work, language=language.code)
                 result, found = evaluate_model(
                     model.to(device),
                     tokenizer,
@@ -104,19 +115,27 @@ def evaluate_task(
         compared = compare_with_teacher(task.task, test, task.labels, predictions, training=task.train)
         results += [replace(result, against_teacher=compared.get(result.model)) for result in scored]
     write_results(folder / RESULTS_FILE, results, versions())
-    return {}
+    deltas = _deltas_on_teacher(recipe, task)
+    worn = {language.code: deltas.get(language.code) for language in recipe.languages} if deltas else {}
+    return {"teacher_language_deltas": {code: name and shown_name(name) for code, name in worn.items()}}
 
 
-def _load(recipe: Recipe, name: str, task: TaskData, folders: TaskFolders, work: Path) -> tuple[Any, Any]:
-    """Load a model that is to be scored, and its tokenizer."""
+def _load(
+    recipe: Recipe, name: str, task: TaskData, folders: TaskFolders, work: Path, *, language: str
+) -> tuple[Any, Any]:
+    """Load a model that is to be scored on data of a language, and its tokenizer."""
     head = task.task.head
-    if name in ("teacher", "random_teacher"):
-        place = folders.teacher if name == "teacher" else folders.random_teacher
-        return load_task_model(head, str(place)), load_tokenizer(str(place))
-    if name == "trimmed_teacher":
+    if name == "random_teacher":
+        return load_task_model(head, str(folders.random_teacher)), load_tokenizer(str(folders.random_teacher))
+    if name in ("teacher", "trimmed_teacher"):
+        teacher = load_task_model(head, str(folders.teacher))
+        change = language_change(recipe, language) if _deltas_on_teacher(recipe, task) else None
+        if change is not None:
+            change.apply(teacher, strict=False)
+        if name == "teacher":
+            return teacher, load_tokenizer(str(folders.teacher))
         token_map = load_file(folders.student / TOKEN_MAP_FILE)["token_map"]
-        trimmed = trim_vocabulary(load_task_model(head, str(folders.teacher)), token_map)
-        return trimmed, load_tokenizer(str(folders.student))
+        return trim_vocabulary(teacher, token_map), load_tokenizer(str(folders.student))
     pair = work / name
     if name == "student":
         lay_out(recipe, pair, folders.student, {task.task.name: folders.delta})
@@ -124,6 +143,38 @@ def _load(recipe: Recipe, name: str, task: TaskData, folders: TaskFolders, work:
         lay_out(recipe, pair, folders.uncut, {task.task.name: folders.no_phase_1})
     auto = getattr(modeling_auto, HEADS[head])
     return auto.from_pretrained(pair, task=task.task.name), AutoTokenizer.from_pretrained(pair)
+
+
+def _deltas_on_teacher(recipe: Recipe, task: TaskData) -> Mapping[str, str]:
+    """The language deltas of a teacher that was made here; one tuned elsewhere is scored as it is."""
+    return {} if task.recipe.teacher.model is not None else recipe.teacher.language_deltas
+
+
+def language_change(recipe: Recipe, language: str) -> SparseDelta | None:
+    """Return what makes of a task teacher in the source language the same teacher in another one.
+
+    It is the difference of the bare teacher with either language's delta on it, in float32: zero, and left out, where
+    neither delta changes anything.
+
+    Args:
+        recipe: The recipe.
+        language: The other language's code; without a delta of its own the source's is taken off and nothing put on.
+
+    Returns:
+        A delta under the names of the headless encoder; None for the source language itself.
+
+    Raises:
+        InputError: the teacher or a delta cannot be loaded.
+    """
+    if language == recipe.source.code:
+        return None
+    carried: list[dict[str, torch.Tensor]] = []
+    for code in (recipe.source.code, language):
+        encoder = load_encoder(recipe.teacher.model, recipe.teacher.revision)
+        if code in recipe.teacher.language_deltas:
+            load_delta(recipe.teacher.language_deltas[code]).apply(encoder, strict=False)
+        carried.append({name: parameter.detach() for name, parameter in encoder.named_parameters()})
+    return SparseDelta.from_models(*carried)
 
 
 def measure_run(recipe: Recipe, folder: Path, student: Path, *, progress: bool) -> dict[str, Any]:

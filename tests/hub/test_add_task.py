@@ -303,13 +303,24 @@ def test_the_teacher_is_the_one_that_the_pair_names_unless_another_is_asked_for(
     assert published_recipe(copy, task).baselines == ("trimmed_teacher",)
 
 
-@pytest.mark.parametrize(("language_delta", "refused"), [("en.safetensors", True), ("org/en-delta", False)])
-def test_a_delta_on_top_of_an_unpublished_one_is_refused(pair, ner, tmp_path, language_delta, refused):
+@pytest.mark.parametrize(
+    ("language_deltas", "teacher", "refused"),
+    [
+        ({"en": "en.safetensors"}, {"delta": "org/delta"}, True),
+        ({"en": "en.safetensors"}, {}, True),
+        ({"en": "org/en-delta", "sw": "sw"}, {}, True),
+        ({"en": "org/en-delta", "sw": "legacy:org/sw-delta"}, {"delta": "org/delta"}, False),
+        ({"en": "en.safetensors"}, {"model": "org/tuned"}, False),
+    ],
+)
+def test_a_teacher_with_an_unpublished_language_delta_is_refused(
+    pair, ner, tmp_path, language_deltas, teacher, refused
+):
     copy = shutil.copytree(pair, tmp_path / "copy")
     recipe = json.loads((copy / "recipe.json").read_text())
-    recipe["teacher"]["language_deltas"] = {"en": language_delta}
+    recipe["teacher"]["language_deltas"] = language_deltas
     (copy / "recipe.json").write_text(json.dumps(recipe))
-    task = {"name": "ner", "teacher": {"delta": "org/delta"}, **{name: str(file) for name, file in ner.items()}}
+    task = {"name": "ner", "teacher": teacher, **{name: str(file) for name, file in ner.items()}}
     with pytest.raises(InputError, match="has no public name") if refused else nullcontext():
         check_delta_of_language(published_recipe(copy, task, teacher="x/y"))
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,11 @@ from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, 
 from bistill_hub import InputError, SparseDelta, evaluate_pair, run
 from bistill_hub.evaluation.results import read_results
 from bistill_hub.model.sparse_delta import state_sha256
+from bistill_hub.pipeline.order import stages_of
+from bistill_hub.pipeline.preflight import preflight
+from bistill_hub.pipeline.scoring import language_change
 from bistill_hub.sources import LabelledSource
+from bistill_hub.teacher import load_encoder, load_task_model
 
 BACKBONES = ("bert", "xlm-roberta")
 STAGES = [
@@ -172,22 +177,105 @@ def test_a_task_sft_on_the_teacher_takes_the_place_of_fine_tuning_it(runs, small
     assert scores == {r.role: pytest.approx(r.score, abs=0.01) for r in runs["bert"].results if r.model == "teacher"}
 
 
-def test_a_tuned_teacher_and_language_deltas_are_taken_as_they_are(runs, small_recipes, tmp_path):
-    start = load_file(runs["bert"].stages[0].folder.parent / "ner-teacher" / "model.safetensors")
-    encoder = {name: tensor for name, tensor in start.items() if name.startswith("bert.")}
-    moved = {name: tensor + 0.01 * (torch.rand_like(tensor) > 0.98) for name, tensor in encoder.items()}
-    SparseDelta.from_models(encoder, moved).save(tmp_path / "sw.safetensors")
-    recipe = small_recipes["bert"].replace(
-        {
-            "teacher.language_deltas": {"sw": str(tmp_path / "sw.safetensors")},
-            "tasks.ner.teacher.model": str(runs["bert"].stages[2].folder),
-            "baselines": [],
-            "bilingual.steps": 4,
-        }
-    )
-    result = run(recipe, tmp_path / "run", progress=False)
+@pytest.fixture
+def language_deltas(runs, tmp_path):
+    """A delta of the bert teacher for each language; they share some entries."""
+    teacher = load_file(runs["bert"].stages[0].folder.parent / "ner-teacher" / "model.safetensors")
+    encoder = {name: tensor for name, tensor in teacher.items() if name.startswith("bert.")}
+    files = {}
+    for seed, language in enumerate(("en", "sw")):
+        generator = torch.Generator().manual_seed(seed)
+        moved = {n: t + 0.01 * (torch.rand(t.shape, generator=generator) > 0.9) for n, t in encoder.items()}
+        files[language] = str(tmp_path / f"{language}.safetensors")
+        SparseDelta.from_models(encoder, moved).save(files[language])
+    return files
+
+
+SHORT = {
+    "baselines": ["trimmed_teacher"],
+    "bilingual.steps": 4,
+    "tasks.ner.teacher.epochs": 0.2,
+    "tasks.ner.distillation.dense_epochs": 0.2,
+    "tasks.ner.distillation.sparse_epochs": 0.2,
+}
+
+
+def test_the_teacher_carries_the_language_of_the_data_unless_it_was_tuned_elsewhere(
+    runs, small_recipes, language_deltas, tmp_path
+):
+    recipe = small_recipes["bert"].replace({**SHORT, "teacher.language_deltas": language_deltas})
+    tuned = recipe.replace({"tasks.ner.teacher.model": str(runs["bert"].stages[2].folder)})
+    result = run(tuned, tmp_path / "run", progress=False)
     teacher = {r.role: r.score for r in result.results if r.model == "teacher"}
     assert teacher == {r.role: r.score for r in runs["bert"].results if r.model == "teacher"}
+    assert {stage.name: stage.facts for stage in result.stages}["ner evaluation"] == {"teacher_language_deltas": {}}
+
+    # Moved so little by the labels that what the teacher carries can be told from what it learnt.
+    recipe = recipe.replace({"tasks.ner.teacher.learning_rate": 1e-12})
+    result = run(recipe, tmp_path / "run", progress=False)
+    stages = {stage.name: stage for stage in result.stages}
+    assert {name for name, stage in stages.items() if stage.skipped} == {"student", "phase 1", "speed"}
+    assert stages["ner teacher"].facts["language_delta"] == "en.safetensors"
+    assert stages["ner evaluation"].facts == {
+        "teacher_language_deltas": {"en": "en.safetensors", "sw": "sw.safetensors"}
+    }
+    saved = load_file(stages["ner teacher"].folder / "model.safetensors")
+    base = load_file(f"{recipe.teacher.model}/model.safetensors")
+    deltas = {code: SparseDelta.load(file).sparse for code, file in language_deltas.items()}
+    model = load_task_model("token-classification", str(stages["ner teacher"].folder))
+    hashes = {r.role: r.weights_sha256 for r in result.results if r.model == "teacher"}
+    assert hashes["source"] == state_sha256(model.state_dict())
+    language_change(recipe, "sw").apply(model, strict=False)
+    assert hashes["target"] == state_sha256(model.state_dict())
+    trimmed = {r.role: r.weights_sha256 for r in result.results if r.model == "trimmed_teacher"}
+    assert trimmed["source"] != trimmed["target"]
+    assert len({r.weights_sha256 for r in result.results if r.model == "student"}) == 1
+    on_target = model.state_dict()
+    for name in (name for name in saved if name in base):
+        of_source, of_target = (deltas[code].get(name) for code in ("en", "sw"))
+        added = {}
+        for code, update in (("en", of_source), ("sw", of_target)):
+            added[code] = torch.zeros(base[name].numel(), dtype=torch.float64)
+            if update is not None:
+                added[code][update.indices] = update.values.double()
+        start = base[name].double().flatten()
+        assert torch.allclose(saved[name].double().flatten(), start + added["en"], atol=1e-6, rtol=0)
+        found = on_target[name].flatten()
+        assert torch.allclose(found.double(), start + added["sw"], atol=1e-6, rtol=0)
+        untouched = (added["en"] == 0) & (added["sw"] == 0)
+        assert torch.equal(found[untouched], saved[name].flatten()[untouched])
+
+
+def test_a_changed_language_delta_redoes_the_teachers_that_carry_it(runs, small_recipes, language_deltas):
+    recipe = small_recipes["bert"].replace({"teacher.language_deltas": language_deltas})
+    tuned = recipe.replace({"tasks.ner.teacher.model": str(runs["bert"].stages[2].folder)})
+
+    def changed(recipe, code):
+        """Names of the stages whose own inputs change with a delta's file."""
+        inputs = []
+        file = Path(language_deltas[code])
+        kept = file.read_bytes()
+        for content in (kept, kept + b" "):
+            file.write_bytes(content)
+            stages = stages_of(recipe, preflight(recipe, file.parent / "checked"), command="", progress=False)
+            inputs.append({stage.name: stage.settings for stage in stages})
+        file.write_bytes(kept)
+        return {name for name in inputs[0] if inputs[0][name] != inputs[1][name]}
+
+    assert changed(recipe, "en") == {"phase 1", "ner teacher", "ner evaluation"}
+    assert changed(recipe, "sw") == {"phase 1", "ner evaluation"}
+    assert changed(tuned, "sw") == {"phase 1"}
+
+
+def test_a_language_without_a_delta_gets_a_teacher_without_the_sources(runs, small_recipes, language_deltas):
+    source_only = small_recipes["bert"].replace({"teacher.language_deltas": {"en": language_deltas["en"]}})
+    assert language_change(source_only, "en") is None
+    encoder = load_encoder(source_only.teacher.model)
+    bare = {name: parameter.detach().clone() for name, parameter in encoder.named_parameters()}
+    SparseDelta.load(language_deltas["en"]).apply(encoder)
+    language_change(source_only, "sw").apply(encoder)
+    assert all(torch.allclose(bare[name], p, atol=1e-7, rtol=0) for name, p in encoder.named_parameters())
+    assert language_change(small_recipes["bert"], "sw").entries == 0
 
 
 def test_both_phases_train_in_bf16_and_leave_float32(runs, small_recipes, tmp_path):

@@ -1,0 +1,214 @@
+"""A language SFT: sparse fine-tuning of masked language modelling on one language's text (Ansell et al. 2022).
+
+What is learnt is a `SparseDelta` of the encoder, embeddings included. The language-modelling head stays as it is, so
+that the delta is of use to an encoder without one; a decoder that is tied to the embeddings follows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from ..batches import MODEL_INPUTS, PaddingCollator
+from ..corpora import BilingualBlocks, OneLanguageBatches
+from ..errors import InputError
+from .sparse_fine_tuning import SparseFineTuningArguments, SparseFineTuningTrainer
+
+_NO_LABEL = -100
+_REPLACED, _EXCHANGED = 0.8, 0.1
+
+
+class MaskedLanguageCollator:
+    """Hides some tokens of a batch and asks for them: `labels` holds what they were, and -100 elsewhere.
+
+    Of the chosen tokens 80 % become the mask token, 10 % any token, and 10 % stay (Devlin et al. 2019). Everything
+    depends on the seed, the epoch and the batch's own tokens alone, so a run that was interrupted hides the same when
+    it goes on. At least one token of a batch is chosen if there is any that may be.
+
+    Args:
+        collate: Makes a batch with `input_ids` and `attention_mask`.
+        mask_token_id: What a hidden token is replaced by.
+        special_ids: Tokens that are never chosen, and that none is exchanged for.
+        vocabulary: Number of tokens.
+        probability: The share of the other tokens that is chosen, between 0 and 1.
+        seed: Determines which.
+        epoch: Tells the present epoch; None hides the same in each.
+    """
+
+    def __init__(
+        self,
+        collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, Tensor]],
+        *,
+        mask_token_id: int,
+        special_ids: Collection[int],
+        vocabulary: int,
+        probability: float,
+        seed: int = 0,
+        epoch: Callable[[], int] | None = None,
+    ) -> None:
+        self.collate = collate
+        self.mask_token_id = mask_token_id
+        self.special_ids = torch.tensor(sorted(special_ids), dtype=torch.int64)
+        ids = torch.arange(vocabulary)
+        self.others = ids[~torch.isin(ids, self.special_ids)]
+        self.probability = probability
+        self.seed = seed
+        self.epoch = epoch
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Return the batch with hidden tokens, and `labels` [batch, positions] beside it."""
+        batch = self.collate(features)
+        ids = batch["input_ids"]
+        epoch = "held out" if self.epoch is None else self.epoch()
+        key = blake2b(f"{self.seed} {epoch} {tuple(ids.shape)} ".encode() + ids.numpy().tobytes(), digest_size=8)
+        generator = torch.Generator().manual_seed(int.from_bytes(key.digest()) >> 1)
+        # A token that may not be chosen draws 1, above every other draw.
+        drawn = torch.rand(ids.shape, generator=generator)
+        drawn = drawn.masked_fill(torch.isin(ids, self.special_ids) | ~batch["attention_mask"].bool(), 1.0)
+        chosen = (drawn < self.probability) | ((drawn == drawn.min()) & (drawn < 1))
+        fate = torch.rand(ids.shape, generator=generator)
+        others = self.others[torch.randint(len(self.others), ids.shape, generator=generator)]
+        hidden = torch.where(chosen & (fate < _REPLACED + _EXCHANGED), others, ids)
+        hidden = hidden.masked_fill(chosen & (fate < _REPLACED), self.mask_token_id)
+        return {**batch, "input_ids": hidden, "labels": ids.masked_fill(~chosen, _NO_LABEL)}
+
+
+@dataclass
+class LanguageFineTuningArguments(SparseFineTuningArguments):
+    """Training arguments of a language SFT."""
+
+    masked_share: float = field(default=0.15, metadata={"help": "share of the tokens that are to be guessed"})
+
+    def __post_init__(self) -> None:
+        """Check what this class adds.
+
+        Raises:
+            InputError: the share is out of range.
+        """
+        super().__post_init__()
+        if not 0 < self.masked_share < 1:
+            raise InputError(
+                "not a share", field="masked_share", value=self.masked_share, remedy="give a number between 0 and 1"
+            )
+
+
+class LanguageFineTuningTrainer(SparseFineTuningTrainer):
+    """Trains the sparse delta of one language: `train()` leaves it in `delta`, and on the model.
+
+    The loss is the cross-entropy of the chosen tokens, at which alone the head is computed.
+
+    Args:
+        model: A masked language model.
+        args: `LanguageFineTuningArguments`.
+        train_dataset: Blocks of text, rows with `input_ids`.
+        eval_dataset: The same of held-out text, for `held_out_loss`.
+        processing_class: The model's tokenizer, with a mask token.
+        kwargs: As for transformers' Trainer.
+
+    Raises:
+        InputError: the tokenizer has no mask token.
+    """
+
+    args: LanguageFineTuningArguments
+
+    def __init__(self, model: PreTrainedModel, args: LanguageFineTuningArguments, **kwargs: Any) -> None:
+        tokenizer = kwargs.get("processing_class")
+        if getattr(tokenizer, "mask_token_id", None) is None:
+            raise InputError(
+                "hiding tokens needs a tokenizer with a mask token",
+                field="processing_class",
+                value=None if tokenizer is None else type(tokenizer).__name__,
+                remedy="choose a masked language model with its tokenizer",
+            )
+        self._encoder = f"{model.base_model_prefix}."
+        super().__init__(model, args, **kwargs)
+
+    def may_change(self, name: str) -> bool:
+        """Tell whether entries may be selected: those of the encoder, but for LayerNorms."""
+        return name.startswith(self._encoder) and super().may_change(name)
+
+    def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The loss is a mean over the chosen tokens."""
+        return {"task": (inputs["labels"] != _NO_LABEL).sum().double()}
+
+    def loss_terms(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
+        """Return the cross-entropy of the chosen tokens, and the outputs, with logits [chosen, vocabulary]."""
+        chosen = inputs["labels"] != _NO_LABEL
+        with _head_at(self.model, chosen):
+            outputs = model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
+        logits = outputs.logits if outputs.logits.dim() == 2 else outputs.logits[chosen]
+        return {"task": nn.functional.cross_entropy(logits.float(), inputs["labels"][chosen])}, outputs
+
+    def held_out_loss(self) -> float:
+        """Return the mean loss (nats a chosen token) on the held-out text as the model is now; masks are the same."""
+        return float(self.evaluate()["eval_loss"])
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Tensor, None, None]:
+        """Return the loss of a batch alone: nobody wants the logits."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, inputs).detach(), None, None
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Every block once an epoch, in an order that depends on seed and epoch alone."""
+        return self._blocks(self.train_dataset, self._train_batch_size, train=True)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """All blocks in order, with the same tokens hidden each time."""
+        return self._blocks(
+            self.eval_dataset if eval_dataset is None else eval_dataset, self.args.eval_batch_size, train=False
+        )
+
+    def _blocks(self, blocks: Any, batch_size: int, *, train: bool) -> DataLoader[Any]:
+        rows = BilingualBlocks({"": blocks})
+        batches = OneLanguageBatches(rows.sizes, batch_size, seed=self.args.seed, balanced=train)
+        tokenizer: Any = self.processing_class
+        self.data_collator = MaskedLanguageCollator(
+            PaddingCollator(self.model.config.pad_token_id or 0),
+            mask_token_id=tokenizer.mask_token_id,
+            special_ids=tokenizer.all_special_ids,
+            vocabulary=len(tokenizer),
+            probability=self.args.masked_share,
+            seed=self.args.seed,
+            epoch=_EpochOf(batches) if train else None,
+        )
+        return self.load_batches(rows, batches, processes_per_batch=None if train else 1)
+
+
+class _EpochOf:
+    """Tells a sampler's epoch; unlike a lambda it can be sent to a data loader's workers."""
+
+    def __init__(self, batches: OneLanguageBatches) -> None:
+        self.batches = batches
+
+    def __call__(self) -> int:
+        return self.batches.epoch
+
+
+@contextmanager
+def _head_at(model: PreTrainedModel, chosen: Tensor) -> Iterator[None]:
+    """Have a model's head read the chosen positions [batch, positions] alone: nobody reads the logits of others."""
+
+    def select(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        states = args[0] if args else None
+        if isinstance(states, Tensor) and states.dim() == 3 and states.shape[:2] == chosen.shape:
+            return (states[chosen], *args[1:])
+        return args
+
+    head = [child for name, child in model.named_children() if name != model.base_model_prefix]
+    hooks = [child.register_forward_pre_hook(select) for child in head]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
