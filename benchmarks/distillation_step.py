@@ -65,7 +65,17 @@ def rows_of_text(phase: int, steps: int, small: bool) -> list[dict[str, list[int
     return drawn if phase == 1 else [{**row, "labels": [i % LABELS for i in row["input_ids"]]} for row in drawn]
 
 
-def plain(phase: int, steps: int, small: bool) -> tuple[list[float], list[float]]:
+def now() -> tuple[float, float]:
+    """Read the clock, and how long all processors have worked for this process, in seconds."""
+    return time.perf_counter(), time.process_time()
+
+
+def between(ends: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Give the differences of such pairs, of each to the next."""
+    return [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(ends)]
+
+
+def plain(phase: int, steps: int, small: bool) -> tuple[list[float], list[tuple[float, float]]]:
     """Train in the way of the authors' code, as the method describes it.
 
     Everything is in fp32, attention is eager, all attentions of both models are kept, and those that are not 0 are
@@ -77,9 +87,8 @@ def plain(phase: int, steps: int, small: bool) -> tuple[list[float], list[float]
     student.train()
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5)
     rows = rows_of_text(phase, steps, small)
-    losses, seconds = [], []
+    losses, ends = [], [now()]
     for start in range(0, len(rows), ROWS):
-        begin = time.perf_counter()
         ids = torch.tensor([row["input_ids"] for row in rows[start : start + ROWS]])
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         with torch.no_grad():
@@ -100,37 +109,39 @@ def plain(phase: int, steps: int, small: bool) -> tuple[list[float], list[float]
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        seconds.append(time.perf_counter() - begin)
-    return losses, seconds
+        ends.append(now())
+    return losses, between(ends)
 
 
 class Clock(TrainerCallback):
     """Notes when each step ends, and the losses; of each stage by itself."""
 
     def __init__(self) -> None:
-        self.ends: list[list[float]] = []
+        self.ends: list[list[tuple[float, float]]] = []
         self.losses: list[list[float]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin a stage."""
-        self.ends.append([time.perf_counter()])
+        self.ends.append([now()])
         self.losses.append([])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the time."""
-        self.ends[-1].append(time.perf_counter())
+        self.ends[-1].append(now())
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Note the loss."""
         if "loss" in logs:
             self.losses[-1].append(logs["loss"])
 
-    def seconds(self, stage: int) -> list[float]:
-        """How long each step of a stage took."""
-        return [after - before for before, after in pairwise(self.ends[stage])]
+    def seconds(self, stage: int) -> list[tuple[float, float]]:
+        """How long each step of a stage took: on the clock, and of all processors."""
+        return between(self.ends[stage])
 
 
-def by_trainer(phase: int, steps: int, small: bool, settings: dict[str, Any]) -> tuple[list[float], list[float]]:
+def by_trainer(
+    phase: int, steps: int, small: bool, settings: dict[str, Any]
+) -> tuple[list[float], list[tuple[float, float]]]:
     """Train with the trainer of the phase; of phase 2 the dense stage counts, the sparse one makes a single step."""
     teacher, student = models(phase, small)
     data = Dataset.from_list(rows_of_text(phase, steps, small))
@@ -178,7 +189,8 @@ def measure(way: str, phase: int, steps: int, small: bool) -> dict[str, Any]:
     return {
         "way": way,
         "losses": losses,
-        "seconds": seconds[1:],
+        "seconds": [clock for clock, _ in seconds[1:]],
+        "processor_seconds": [processors for _, processors in seconds[1:]],
         "libraries_megabytes": before,
         "megabytes": peak_megabytes(),
     }
@@ -188,13 +200,15 @@ def rows(samples: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Put measurements into words: medians over all steps, with the quartiles; ratios of the rounds' medians."""
     of = {way: [sample for sample in samples if sample["way"] == way] for way in WAYS}
     of = {way: found for way, found in of.items() if found}
-    steps = {way: [second for sample in found for second in sample["seconds"]] for way, found in of.items()}
-    table = [(f"a step, {way}", f"{spread(steps[way])} s") for way in of]
-    middle = {way: [quartiles(sample["seconds"])[0] for sample in found] for way, found in of.items()}
-    for way in of:
-        if way != "plain":
-            ratios = [slow / fast for slow, fast in zip(middle["plain"], middle[way], strict=True)]
-            table.append((f"time of plain / {way}", spread(ratios)))
+    table = []
+    for way, found in of.items():
+        table.append((f"a step, {way}", f"{spread([second for sample in found for second in sample['seconds']])} s"))
+    for clock, name in (("seconds", "time"), ("processor_seconds", "processor time")):
+        middle = {way: [quartiles(sample[clock])[0] for sample in found] for way, found in of.items()}
+        for way in of:
+            if way != "plain":
+                ratios = [slow / fast for slow, fast in zip(middle["plain"], middle[way], strict=True)]
+                table.append((f"{name} of plain / {way}", spread(ratios)))
     for way, found in of.items():
         table.append((f"most memory, {way}", f"{spread([sample['megabytes'] for sample in found], 0)} MB"))
     for way in of:

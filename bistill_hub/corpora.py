@@ -2,43 +2,58 @@
 
 A block is what the student will see at task time: the tokenizer's special tokens around a stretch of text. Lines
 follow one another with the separator between them, tails carry over into the next block, the last block is shorter.
-Blocks live in an Arrow file on disk that is mapped, not read, so memory does not grow with the corpus.
+Blocks live in an Arrow file on disk that is mapped, not read, and the order of an epoch is computed as it goes, so
+memory does not grow with the corpus.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+from uuid import uuid4
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from .errors import InputError
+from .sources import TextSource
+from .student.token_counts import encode_in_batches, plain_backend
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerFast
 
-LINES_AT_A_TIME = 1000
+BLOCKS_FILE = "blocks.arrow"
+LINES_AT_A_TIME = 1024
+BLOCKS_AT_A_TIME = 4096
+"""How many blocks are written in one go: each go leaves a few hundred bytes in memory wherever the file is mapped."""
+
+ROWS_AT_A_TIME = 2048
+_ROUNDS = 8
+_MADE_OF = b"bistill_hub.made_of"
 
 
 def pack_blocks(
     lines: Iterable[str], tokenizer: PreTrainedTokenizerFast, block_size: int = 256
-) -> Iterator[dict[str, list[int]]]:
+) -> Iterator[NDArray[np.int32]]:
     """Cut text into blocks of token ids.
 
     Args:
         lines: The text, a sentence or paragraph a line.
-        tokenizer: A fast tokenizer with a separator (or end) token.
+        tokenizer: A fast tokenizer; its separator (or end) token, where it has one, stands between lines.
         block_size: Tokens per block, special tokens included.
 
     Yields:
-        `{"input_ids": [...]}` of `block_size` ids each; the last one may be shorter. No token is lost or repeated.
+        Token ids [blocks, `block_size`], as many blocks at a time as a batch of lines fills. The last array may be one
+        shorter block, [1, at most `block_size`]. No token is lost or repeated.
 
     Raises:
-        InputError: the block is too small for the special tokens and one token more.
+        InputError: the block is too small for the special tokens and one token more, or the tokenizer is a slow one.
     """
     room = block_size - tokenizer.num_special_tokens_to_add()
     if room < 1:
@@ -49,24 +64,32 @@ def pack_blocks(
             remedy=f"take at least {block_size - room + 1}",
         )
     separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    between = [] if separator is None else [separator]
     prefix, suffix = _special_tokens_around(tokenizer)
-    waiting: list[int] = []
-    before_line: list[int] = []  # nothing to separate the first one from
-    stream = iter(lines)
-    while chunk := list(islice(stream, LINES_AT_A_TIME)):
-        for ids in tokenizer(chunk, add_special_tokens=False, return_attention_mask=False)["input_ids"]:
-            if ids:
-                waiting += before_line
-                waiting += ids
-                before_line = between
-        # From the front in one pass: taking blocks off a long list one by one would copy it every time.
+
+    def around(text: NDArray[np.int32]) -> NDArray[np.int32]:
+        blocks = np.empty((len(text), len(prefix) + text.shape[1] + len(suffix)), dtype=np.int32)
+        blocks[:, : len(prefix)] = prefix
+        blocks[:, len(prefix) : len(prefix) + text.shape[1]] = text
+        blocks[:, len(prefix) + text.shape[1] :] = suffix
+        return blocks
+
+    waiting = np.empty(0, dtype=np.int32)
+    between: list[int] = []  # nothing to separate the first line from
+    for _, encodings in encode_in_batches(plain_backend(tokenizer), lines, LINES_AT_A_TIME):
+        # Unsigned, because such an array takes in a list three times as fast.
+        ids = array("I")
+        for encoding in encodings:
+            if of_line := encoding.ids:
+                ids.extend(between)
+                ids.fromlist(of_line)
+                between = [] if separator is None else [separator]
+        waiting = np.concatenate([waiting, np.frombuffer(ids, dtype=np.int32)])
         whole = len(waiting) // room * room
-        for start in range(0, whole, room):
-            yield {"input_ids": [*prefix, *waiting[start : start + room], *suffix]}
-        waiting = waiting[whole:]
-    if waiting:
-        yield {"input_ids": [*prefix, *waiting, *suffix]}
+        if whole:
+            yield around(waiting[:whole].reshape(-1, room))
+            waiting = waiting[whole:]
+    if len(waiting):
+        yield around(waiting[None])
 
 
 def _special_tokens_around(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
@@ -81,7 +104,10 @@ def _special_tokens_around(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int
 def write_blocks(
     lines: Iterable[str], tokenizer: PreTrainedTokenizerFast, folder: Path, *, block_size: int = 256
 ) -> datasets.Dataset:
-    """Pack a corpus and keep its blocks in an Arrow file.
+    """Pack a corpus and keep its blocks in an Arrow file; a file that is there of the same corpus is taken as it is.
+
+    The file appears whole or not at all. It says what it was made of: tokenizer, block size, and the `TextSource`, of a
+    local file also its size and time of change. Other lines do not tell where they come from and are packed anew.
 
     Args:
         lines: The text.
@@ -93,25 +119,85 @@ def write_blocks(
         A data set with the column `input_ids`, mapped from disk.
 
     Raises:
-        InputError: there is no text.
+        InputError: there is no text, it cannot be read to its end, or as for `pack_blocks`.
     """
     import datasets
 
-    features = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"))})
-    folder.mkdir(parents=True, exist_ok=True)
-    blocks = pack_blocks(lines, tokenizer, block_size)
-    first = next(blocks, None)
-    if first is None:
-        raise InputError("there is no text", field="corpus", remedy="name a source with at least one non-empty line")
+    file = folder / BLOCKS_FILE
+    made_of = _made_of(lines, tokenizer, block_size)
+    if made_of is None or not _is_made_of(file, made_of):
+        folder.mkdir(parents=True, exist_ok=True)
+        # A name of its own, so that processes which pack the same corpus do not write into each other's file.
+        unfinished = folder / f"{BLOCKS_FILE}.{uuid4().hex}.unfinished"
+        try:
+            with unfinished.open("wb") as stream:
+                count = _write_arrow(stream, pack_blocks(lines, tokenizer, block_size), made_of)
+            if not count:
+                raise InputError(
+                    "there is no text", field="corpus", remedy="name a source with at least one non-empty line"
+                )
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return datasets.Dataset.from_file(str(file))
 
-    def rows() -> Iterator[dict[str, Any]]:
-        yield first
-        yield from blocks
 
-    # A generator is read once and so cannot be hashed by content; the caller names the folder by what goes in.
-    return datasets.Dataset.from_generator(
-        rows, features=features, cache_dir=str(folder), fingerprint=folder.name.replace("-", "_")
+def _made_of(lines: Iterable[str], tokenizer: PreTrainedTokenizerFast, block_size: int) -> bytes | None:
+    """Describe what blocks are made of, or None where the lines do not say where they come from."""
+    if not isinstance(lines, TextSource):
+        return None
+    state = lines.file.stat() if lines.path is not None else None
+    parts = (
+        lines.model_dump_json(),
+        None if state is None else (state.st_size, state.st_mtime_ns),
+        plain_backend(tokenizer).to_str(),
+        (tokenizer.sep_token_id, tokenizer.eos_token_id),
+        block_size,
     )
+    return hashlib.sha256(repr(parts).encode()).hexdigest().encode()
+
+
+def _is_made_of(file: Path, made_of: bytes) -> bool:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    if not file.is_file():
+        return False
+    try:
+        with pa.memory_map(str(file)) as source:
+            metadata = pa.ipc.open_stream(source).read_all().schema.metadata or {}
+    except pa.ArrowException:  # cut short or damaged by somebody else
+        return False
+    return bool(metadata.get(_MADE_OF) == made_of)
+
+
+def _write_arrow(file: BinaryIO, blocks: Iterable[NDArray[np.int32]], made_of: bytes | None) -> int:
+    """Write blocks in batches of `BLOCKS_AT_A_TIME` or a little more; return how many there were."""
+    import datasets
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    schema = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"))}).arrow_schema
+    if made_of is not None:
+        schema = schema.with_metadata({**(schema.metadata or {}), _MADE_OF: made_of})
+    waiting: list[NDArray[np.int32]] = []
+    count = 0
+    with pa.ipc.new_stream(file, schema) as writer:
+
+        def write() -> None:
+            lengths = np.concatenate([np.full(len(some), some.shape[1]) for some in waiting])
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            values = np.concatenate([some.ravel() for some in waiting])
+            column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values), type=schema.field(0).type)
+            writer.write_batch(pa.record_batch([column], schema=schema))
+            waiting.clear()
+
+        for some in blocks:
+            waiting.append(some)
+            count += len(some)
+            if sum(map(len, waiting)) >= BLOCKS_AT_A_TIME:
+                write()
+        if waiting:
+            write()
+    return count
 
 
 class BilingualBlocks(Dataset[dict[str, Any]]):
@@ -217,11 +303,53 @@ class OneLanguageBatches(Sampler[list[int]]):
             return
         order = random.Random(f"{self.seed} {self.epoch}")
         each = len(self) // len(self.sizes)
-        rows = [order.sample(range(size), min(each * self.batch_size, size)) for size in self.sizes]
-        turns = [number for number in range(len(self.sizes)) for _ in range(each)]
-        order.shuffle(turns)
-        taken = [0] * len(self.sizes)
-        for number in turns:
-            start = taken[number]
-            yield [offsets[number] + row for row in rows[number][start : start + self.batch_size]]
-            taken[number] += self.batch_size
+        rows = [
+            _shuffled(size, min(each * self.batch_size, size), self.batch_size, order.getrandbits(64))
+            for size in self.sizes
+        ]
+        left = [each] * len(self.sizes)
+        for remaining in range(sum(left), 0, -1):
+            # A language's turn is as likely as its batches are many among those that are left.
+            turn, number = order.randrange(remaining), 0
+            while turn >= left[number]:
+                turn -= left[number]
+                number += 1
+            left[number] -= 1
+            yield [offsets[number] + row for row in next(rows[number])]
+
+
+def _shuffled(size: int, count: int, batch_size: int, key: int) -> Iterator[list[int]]:
+    """Deal out the first `count` of `size` rows in an order that a key determines, without a table of them.
+
+    A Feistel network permutes the numbers of an even number of bits; of those, numbers beyond the last row are sent
+    through it again until they are rows.
+
+    Yields:
+        `batch_size` rows at a time; the last may be fewer.
+    """
+    half = max(1, -(-(size - 1).bit_length() // 2))
+    keys = np.random.SeedSequence(key).generate_state(_ROUNDS, np.uint64).astype(np.uint64)
+    waiting: list[int] = []
+    for start in range(0, count, ROWS_AT_A_TIME):
+        rows = _permuted(np.arange(start, min(start + ROWS_AT_A_TIME, count), dtype=np.uint64), half, keys)
+        while (outside := rows >= size).any():
+            rows[outside] = _permuted(rows[outside], half, keys)
+        waiting += rows.tolist()
+        while len(waiting) >= batch_size:
+            yield waiting[:batch_size]
+            waiting = waiting[batch_size:]
+    if waiting:
+        yield waiting
+
+
+def _permuted(numbers: NDArray[np.uint64], half: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Permute the numbers below 4**half."""
+    bits, mask = np.uint64(half), np.uint64(2**half - 1)
+    left, right = numbers >> bits, numbers & mask
+    for key in keys:
+        # The finalizer of MurmurHash3: every bit of what comes out depends on every bit of what goes in.
+        mixed = right ^ key
+        mixed = (mixed ^ mixed >> np.uint64(33)) * np.uint64(0xFF51AFD7ED558CCD)
+        mixed = (mixed ^ mixed >> np.uint64(33)) * np.uint64(0xC4CEB9FE1A85EC53)
+        left, right = right, left ^ (mixed ^ mixed >> np.uint64(33)) & mask
+    return left << bits | right

@@ -3,10 +3,16 @@
 import csv
 import gzip
 import json
+import os
 import pickle
-from itertools import chain, pairwise
+import shutil
+import tracemalloc
+from collections import Counter
+from itertools import chain, islice, pairwise
 from pathlib import Path
 
+import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -53,11 +59,16 @@ def stream_of(lines, separator=(SEP,)):
     return stream
 
 
+def packed(lines, tokenizer=TOKENIZER, block_size=256):
+    """The blocks as lists."""
+    return [block.tolist() for blocks in pack_blocks(lines, tokenizer, block_size) for block in blocks]
+
+
 @given(lines=LINES, block_size=st.integers(3, 20), lines_at_a_time=st.integers(1, 7))
 @settings(PATIENT, max_examples=150)
 def test_packing_loses_and_repeats_no_token_wherever_the_text_is_cut(monkeypatch, lines, block_size, lines_at_a_time):
     monkeypatch.setattr(corpora, "LINES_AT_A_TIME", lines_at_a_time)
-    blocks = [block["input_ids"] for block in pack_blocks(lines, TOKENIZER, block_size)]
+    blocks = packed(lines, TOKENIZER, block_size)
     assert list(chain.from_iterable(block[1:-1] for block in blocks)) == stream_of(lines)
     assert all(block[0] == CLS and block[-1] == SEP for block in blocks)
     assert all(len(block) == block_size for block in blocks[:-1])
@@ -69,9 +80,9 @@ def test_the_special_tokens_of_the_tokenizer_stand_around_each_block():
     for before, after in (([], ["[SEP]"]), (["[CLS]", "[SEP]"], []), (["[CLS]"], ["[SEP]", "[SEP]"]), ([], [])):
         tokenizer = make_tokenizer(before, after)
         size = 4 + len(before) + len(after)
-        first, last = pack_blocks([line], tokenizer, size)
+        first, last = packed([line], tokenizer, size)
         for block, words in ((first, WORDS[:4]), (last, WORDS[4:7])):
-            assert tokenizer.convert_ids_to_tokens(block["input_ids"]) == [*before, *words, *after]
+            assert tokenizer.convert_ids_to_tokens(block) == [*before, *words, *after]
 
 
 def test_lines_are_separated_by_the_separator_or_the_end_token_where_there_is_one():
@@ -81,13 +92,13 @@ def test_lines_are_separated_by_the_separator_or_the_end_token_where_there_is_on
         ({"cls_token": "[CLS]"}, []),
     ):
         tokenizer = make_tokenizer(**special)
-        (block,) = pack_blocks(["w0 w1", "", "w2"], tokenizer, 20)
-        assert block["input_ids"][1:-1] == stream_of(["w0 w1", "w2"], separator)
+        (block,) = packed(["w0 w1", "", "w2"], tokenizer, 20)
+        assert block[1:-1] == stream_of(["w0 w1", "w2"], separator)
 
 
 def test_a_text_without_a_token_has_no_block():
-    assert list(pack_blocks([], TOKENIZER)) == []
-    assert list(pack_blocks(["", "  "], TOKENIZER)) == []
+    assert packed([]) == []
+    assert packed(["", "  "]) == []
 
 
 def test_text_is_read_no_further_than_the_blocks_that_are_asked_for(monkeypatch):
@@ -99,31 +110,172 @@ def test_text_is_read_no_further_than_the_blocks_that_are_asked_for(monkeypatch)
             read.append(1)
             yield "w1 w2 w3"
 
-    blocks = pack_blocks(endless(), TOKENIZER, 8)
-    for _ in range(10):
-        next(blocks)
-    assert len(read) <= 30
+    assert len(list(islice(pack_blocks(endless(), TOKENIZER, 8), 3))) == 3
+    assert len(read) == 30
 
 
 def test_a_block_without_room_for_text_is_refused():
     with pytest.raises(InputError, match=r"block_size = 2: there is no room .* Take at least 3"):
         list(pack_blocks(["w0"], TOKENIZER, 2))
-    assert len(list(pack_blocks(["w0 w1"], TOKENIZER, 3))) == 2
+    assert packed(["w0 w1"], TOKENIZER, 3) == [[CLS, *ids_of("w0"), SEP], [CLS, *ids_of("w1"), SEP]]
+
+
+def one_dict_a_block(lines, block_size, tokenizer=TOKENIZER):
+    """Blocks as they are made in the plainest way: all tokens in one list, by transformers' own call."""
+    room = block_size - 2
+    stream = []
+    for ids in tokenizer(lines, add_special_tokens=False)["input_ids"] if lines else []:
+        stream += [*([SEP] if stream and ids else []), *ids]
+    return [{"input_ids": [CLS, *stream[at : at + room], SEP]} for at in range(0, len(stream), room)]
+
+
+@given(
+    lines=st.lists(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join), min_size=1, max_size=30),
+    block_size=st.integers(3, 12),
+    blocks_at_a_time=st.integers(1, 9),
+)
+@settings(PATIENT, max_examples=40)
+def test_written_blocks_are_those_of_the_plainest_way(tmp_path, monkeypatch, lines, block_size, blocks_at_a_time):
+    monkeypatch.setattr(corpora, "LINES_AT_A_TIME", 3)
+    monkeypatch.setattr(corpora, "BLOCKS_AT_A_TIME", blocks_at_a_time)
+    lines = ["w0 [SEP] w1", *lines]  # what looks like a special token in the text is one, as it always was
+    dataset = write_blocks(lines, TOKENIZER, tmp_path / "blocks", block_size=block_size)
+    assert list(dataset) == one_dict_a_block(lines, block_size)
+    assert dataset.features == datasets.Features({"input_ids": datasets.List(datasets.Value("int32"))})
 
 
 def test_written_blocks_are_mapped_from_disk_not_held_in_memory(tmp_path):
     lines = [" ".join(WORDS[:7])] * 50
+    before = pa.total_allocated_bytes()
     dataset = write_blocks(iter(lines), TOKENIZER, tmp_path / "en-blocks", block_size=16)
     assert dataset.column_names == ["input_ids"]
-    assert dataset.cache_files
-    for entry in dataset.cache_files:
-        assert Path(entry["filename"]).is_relative_to(tmp_path / "en-blocks")
-    assert list(dataset) == list(pack_blocks(lines, TOKENIZER, 16))
+    assert dataset.cache_files == [{"filename": str(tmp_path / "en-blocks" / "blocks.arrow")}]
+    assert pa.total_allocated_bytes() - before < 1000
+    assert list(dataset) == one_dict_a_block(lines, 16)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert list(again) == list(dataset), "as it reaches a process that does not share this one's memory"
 
 
-def test_an_empty_corpus_is_refused(tmp_path):
+def test_an_empty_corpus_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="there is no text"):
         write_blocks(["", "   "], TOKENIZER, tmp_path / "en")
+    assert os.listdir(tmp_path / "en") == []
+
+
+def identity(folder):
+    """Which file holds the blocks: another one even if it has the same content."""
+    status = (folder / "blocks.arrow").stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+def replace(file, content):
+    """Change a file that may be mapped: those who have mapped it keep the old one."""
+    file.unlink()
+    file.write_bytes(content)
+
+
+def test_the_blocks_of_the_same_corpus_are_taken_as_they_are_and_of_another_made_anew(tmp_path):
+    file, folder = tmp_path / "sw.txt", tmp_path / "blocks"
+    file.write_text("w0 w1 w2\nw3 w4\n")
+    source = TextSource(path=str(file))
+    write_blocks(source, TOKENIZER, folder, block_size=5)
+    at_first = identity(folder)
+    assert list(write_blocks(source, TOKENIZER, folder, block_size=5)) == one_dict_a_block(["w0 w1 w2", "w3 w4"], 5)
+    assert identity(folder) == at_first
+    blocks, new = folder / "blocks.arrow", ["w5 w6 w7", "w8 w9"]
+    for change, lines, size in (
+        (lambda: None, ["w0 w1 w2", "w3 w4"], 6),
+        (lambda: file.write_text("w5 w6 w7\nw8 w9\n"), new, 6),
+        (lambda: replace(blocks, blocks.read_bytes()[:100]), new, 6),
+        (lambda: replace(blocks, b""), new, 6),
+    ):
+        change()
+        before = identity(folder)
+        assert list(write_blocks(source, TOKENIZER, folder, block_size=size)) == one_dict_a_block(lines, size)
+        assert identity(folder) != before
+    before = identity(folder)
+    limited = TextSource(path=str(file), limit=1)
+    assert list(write_blocks(limited, TOKENIZER, folder, block_size=6)) == one_dict_a_block(["w5 w6 w7"], 6)
+    other = make_tokenizer(["[CLS]"], ["[SEP]", "[SEP]"])
+    assert list(write_blocks(limited, other, folder, block_size=6)) == [
+        {"input_ids": [CLS, *ids_of("w5 w6 w7"), SEP, SEP]}
+    ]
+    assert identity(folder) != before
+    assert os.listdir(folder) == ["blocks.arrow"]
+
+
+def test_lines_that_do_not_say_where_they_come_from_are_packed_anew(tmp_path):
+    write_blocks(["w0"], TOKENIZER, tmp_path)
+    assert list(write_blocks(["w1"], TOKENIZER, tmp_path)) == one_dict_a_block(["w1"], 256)
+
+
+def test_a_parquet_file_becomes_blocks(tmp_path):
+    lines = [f"{WORDS[number % 30]} {WORDS[number % 7]}" for number in range(500)]
+    table = [{"text": "unused", "body": "\n".join(lines[at : at + 3])} for at in range(0, 500, 3)]
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "sw.parquet", row_group_size=20)
+    source = TextSource(path=str(tmp_path / "sw.parquet"), column="body")
+    dataset = write_blocks(source, TOKENIZER, tmp_path / "blocks", block_size=32)
+    assert list(dataset) == one_dict_a_block(lines, 32)
+
+
+def test_a_stream_that_breaks_off_leaves_nothing_that_is_taken_for_the_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "LINES_AT_A_TIME", 10)
+    monkeypatch.setattr(corpora, "BLOCKS_AT_A_TIME", 5)
+    breaks = True
+
+    def lines():
+        for number in range(300):
+            if breaks and number == 200:
+                raise ConnectionError("Server Disconnected")
+            yield {"text": f"{WORDS[number % 30]} w1 w2"}
+
+    asked = []
+
+    def load_dataset(*args, **kwargs):
+        asked.append((args, kwargs))
+        return datasets.IterableDataset.from_generator(lines)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    source = TextSource(dataset="someone/texts", config="sw", split="train")
+    folder = tmp_path / "blocks"
+    with pytest.raises(InputError, match=r"someone/texts/sw/train: reading it failed \(Server Disconnected\)"):
+        write_blocks(source, TOKENIZER, folder, block_size=8)
+    assert asked[0][1]["streaming"]
+    assert os.listdir(folder) == []
+    breaks = False
+    whole = [row["text"] for row in lines()]
+    assert list(write_blocks(source, TOKENIZER, folder, block_size=8)) == one_dict_a_block(whole, 8)
+    breaks, before = True, identity(folder)
+    assert list(write_blocks(source, TOKENIZER, folder, block_size=8)) == one_dict_a_block(whole, 8)
+    assert identity(folder) == before, "the stream is not opened again"
+    with pytest.raises(InputError, match="reading it failed"):
+        write_blocks(source, TOKENIZER, folder, block_size=9)
+    assert os.listdir(folder) == ["blocks.arrow"]
+    assert identity(folder) == before
+
+
+def test_what_a_process_leaves_that_dies_while_it_packs_is_not_taken_for_the_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "LINES_AT_A_TIME", 10)
+    monkeypatch.setattr(corpora, "BLOCKS_AT_A_TIME", 5)
+    file, folder, left = tmp_path / "sw.txt", tmp_path / "blocks", tmp_path / "left"
+    text = [f"{WORDS[number % 30]} w1 w2" for number in range(3000)]
+    file.write_text("\n".join(text))
+    source = TextSource(path=str(file))
+    rows_of = TextSource._rows
+
+    def copies_the_folder(self):
+        for number, row in enumerate(rows_of(self)):
+            if number == 2500:
+                shutil.copytree(folder, left)
+            yield row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TextSource, "_rows", copies_the_folder)
+        write_blocks(source, TOKENIZER, folder, block_size=8)
+    (unfinished,) = left.iterdir()
+    assert unfinished.suffix == ".unfinished"
+    assert unfinished.stat().st_size > 10_000
+    assert list(write_blocks(source, TOKENIZER, left, block_size=8)) == one_dict_a_block(text, 8)
 
 
 def rows(count, start=0):
@@ -218,6 +370,35 @@ def test_the_languages_take_turns_at_random_not_in_blocks():
     turns = [batch[0] < 400 for batch in epoch([400, 400], 4)]
     switches = sum(one != other for one, other in pairwise(turns))
     assert 60 < switches < 140, "about every second of 200"
+
+
+def test_every_row_is_as_likely_in_every_place():
+    epochs = 600
+    for size in (3, 8):
+        found = Counter()
+        for number in range(epochs):
+            found.update(enumerate(chain.from_iterable(epoch([size], 3, number=number))))
+        mean = epochs / size
+        # Squared deviations from the mean, summed, have about the distribution chi-squared with (size - 1)^2 degrees.
+        statistic = sum((found[place, row] - mean) ** 2 / mean for place in range(size) for row in range(size))
+        freedom = (size - 1) ** 2
+        assert statistic < freedom + 5 * (2 * freedom) ** 0.5, size
+    pairs = Counter(tuple(chain.from_iterable(epoch([4], 4, number=number))) for number in range(epochs))
+    assert len(pairs) == 24, "odd and even permutations"
+    assert max(pairs.values()) < 3 * epochs / 24
+
+
+def test_an_order_needs_no_more_memory_for_a_larger_corpus():
+    peaks = []
+    for size in (10**4, 10**9):
+        sampler = OneLanguageBatches([size, 2 * size], 8)
+        tracemalloc.start()
+        taken = list(chain.from_iterable(islice(sampler, 300)))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(set(taken)) == 2400
+        assert np.ptp(taken) > 2 * size
+    assert peaks[1] < 1.5 * peaks[0] < 5e6
 
 
 @given(sizes=SIZES, batch_size=st.integers(1, 9))

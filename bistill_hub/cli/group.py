@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from typing import Any
 
 import click
@@ -12,18 +15,31 @@ from ..version import __version__
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells count it: 128 and the signal's number."""
 
+_HEAD_START = 5
+"""Seconds that the main of several processes has to say what is wrong before another one ends."""
+
 
 class _Commands(click.Group):
     """A group whose commands turn this package's errors into exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        main = os.environ.get("RANK", "0") == "0"  # torchrun and accelerate number the processes that they start
         try:
-            return super().invoke(ctx)
+            with ExitStack() as silence:
+                if not main:
+                    nowhere = silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                    silence.enter_context(redirect_stdout(nowhere))
+                    silence.enter_context(redirect_stderr(nowhere))
+                return super().invoke(ctx)
         except BistillError as error:
-            click.echo(f"Error: {error}", err=True)
+            if main:
+                click.echo(f"Error: {error}", err=True)
+            else:
+                time.sleep(_HEAD_START)
             ctx.exit(2)
         except KeyboardInterrupt:
-            click.echo("Interrupted. What is finished is kept: the same command goes on from there.", err=True)
+            if main:
+                click.echo("Interrupted. What is finished is kept: the same command goes on from there.", err=True)
             ctx.exit(INTERRUPTED)
 
 

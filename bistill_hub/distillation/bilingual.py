@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from ..corpora import BilingualBlocks, OneLanguageBatches
 from ..errors import InputError
 from .language_teacher import LanguageTeacher
 from .losses import soft_cross_entropy
-from .masking import MASKED, MaskingCollator
+from .masking import MASKED, EpochOf, MaskingCollator, TokenChooser
 from .trainer import DistillationTrainer
 
 
@@ -144,14 +145,26 @@ class BilingualDistillationTrainer(DistillationTrainer):
         """Batches of one language each where the data set knows its languages, else the Trainer's own."""
         if not isinstance(self.train_dataset, BilingualBlocks):
             return super().get_train_dataloader()
-        return self._language_batches(self.train_dataset, self._train_batch_size, balanced=True)
+        blocks = self.train_dataset
+        batches = OneLanguageBatches(blocks.sizes, self._train_batch_size, seed=self.args.seed)
+        self._hide_anew(EpochOf(batches))
+        return self.load_batches(blocks, batches)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """All blocks in order, in batches of one language each where the data set knows its languages."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if not isinstance(dataset, BilingualBlocks):
             return super().get_eval_dataloader(eval_dataset)
-        return self._language_batches(dataset, self.args.eval_batch_size, balanced=False)
+        batches = OneLanguageBatches(dataset.sizes, self.args.eval_batch_size, balanced=False)
+        self._hide_anew(None)
+        return self.load_batches(dataset, batches, processes_per_batch=1)
+
+    def _hide_anew(self, epoch: EpochOf | None) -> None:
+        """Have the next data loader hide other tokens in each epoch, or the same in every pass."""
+        if self.args.masked_share:
+            collator = copy.deepcopy(cast("MaskingCollator", self.data_collator))
+            collator.choose.epoch = epoch
+            self.data_collator = collator
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
@@ -160,17 +173,6 @@ class BilingualDistillationTrainer(DistillationTrainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             return self.compute_loss(model, inputs).detach(), None, None
-
-    def _language_batches(self, blocks: BilingualBlocks, batch_size: int, *, balanced: bool) -> DataLoader[Any]:
-        batches = OneLanguageBatches(blocks.sizes, batch_size, seed=self.args.seed, balanced=balanced)
-        loader = DataLoader(
-            blocks,
-            batch_sampler=batches,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        return self.accelerator.prepare(loader)
 
 
 def _check_heads(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
@@ -196,10 +198,7 @@ def _masking_collator(model: PreTrainedModel, args: BilingualDistillationArgumen
             value=None if tokenizer is None else type(tokenizer).__name__,
             remedy="pass the student's tokenizer, or leave masked_share at 0",
         )
+    choose = TokenChooser(special_ids=tokenizer.all_special_ids, probability=args.masked_share, seed=args.seed)
     return MaskingCollator(
-        PaddingCollator(model.config.pad_token_id or 0),
-        mask_token_id=tokenizer.mask_token_id,
-        special_ids=tokenizer.all_special_ids,
-        probability=args.masked_share,
-        seed=args.seed,
+        PaddingCollator(model.config.pad_token_id or 0), choose, mask_token_id=tokenizer.mask_token_id
     )

@@ -1,7 +1,8 @@
-"""Checkpoints that a killed run can trust: whole or not there, and with the sums that the next log line needs.
+"""Checkpoints that a killed run can trust: whole or not there, and with what transformers leaves out.
 
 transformers writes a checkpoint file by file, so that a run that is killed meanwhile leaves one that looks newest and
-cannot be resumed. Here a file that is written last, in one piece, says that the others are there.
+cannot be resumed. Here a file that is written last, in one piece, says that the others are there. It holds the sums
+that the next log line needs, and what an update was made of, by which the place in the data is counted.
 """
 
 from __future__ import annotations
@@ -16,26 +17,52 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..errors import InputError
+
 COMPLETE_FILE = "complete.json"
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 
 
-def mark_complete(checkpoint: Path, averages: Mapping[str, Any]) -> None:
+def mark_complete(checkpoint: Path, progress: Mapping[str, Any]) -> None:
     """Declare a checkpoint whole.
 
     Args:
         checkpoint: Its folder.
-        averages: What the trainer needs to go on with its averages (JSON values).
+        progress: What the trainer needs to go on (JSON values).
     """
     unfinished = checkpoint / f"{COMPLETE_FILE}.unfinished"
-    unfinished.write_text(json.dumps(averages), encoding="utf-8")
+    unfinished.write_text(json.dumps(progress), encoding="utf-8")
     unfinished.replace(checkpoint / COMPLETE_FILE)
 
 
-def read_averages(checkpoint: Path) -> dict[str, Any]:
+def read_progress(checkpoint: Path) -> dict[str, Any]:
     """Return what `mark_complete` was given; nothing for a checkpoint that transformers alone has written."""
     file = checkpoint / COMPLETE_FILE
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def check_update(checkpoint: str, progress: Mapping[str, Any], update: Mapping[str, int]) -> None:
+    """Refuse to go on with updates that are made of other batches: the place in the data would be another.
+
+    Args:
+        checkpoint: The checkpoint's folder.
+        progress: What `read_progress` returned.
+        update: `per_device_train_batch_size`, and `batches_per_update` over all processes, as they are now.
+
+    Raises:
+        InputError: they were others when the checkpoint was written.
+    """
+    before = progress.get("update", update)
+    for field, value in update.items():
+        if before[field] != value:
+            raise InputError(
+                f"the checkpoint's updates have {before[field]}",
+                file=checkpoint,
+                field=field,
+                value=value,
+                remedy="resume with the same batch size and as many batches per update (processes times accumulation), "
+                "or start afresh in an empty folder",
+            )
 
 
 def last_complete(folder: str | os.PathLike[str]) -> str | None:

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
 from ..batches import MODEL_INPUTS
-from .heads import answer_count, head_of, supervised_loss
 from .exact_averaging import ExactAveragingTrainer
+from .heads import answer_count, head_of, supervised_loss
 
 
 class PredictingTrainer(ExactAveragingTrainer):
     """Evaluates by predicting: returns logits and labels for `compute_metrics`, without forming a loss."""
+
+    evaluates_loss = False
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None

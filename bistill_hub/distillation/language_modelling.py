@@ -6,10 +6,9 @@ that the delta is of use to an encoder without one; a decoder that is tied to th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from transformers import PreTrainedModel
 from ..batches import MODEL_INPUTS, PaddingCollator
 from ..corpora import BilingualBlocks, OneLanguageBatches
 from ..errors import InputError
+from .masking import Collate, EpochOf, TokenChooser
 from .sparse_fine_tuning import SparseFineTuningArguments, SparseFineTuningTrainer
 
 _NO_LABEL = -100
@@ -29,53 +29,28 @@ _REPLACED, _EXCHANGED = 0.8, 0.1
 class MaskedLanguageCollator:
     """Hides some tokens of a batch and asks for them: `labels` holds what they were, and -100 elsewhere.
 
-    Of the chosen tokens 80 % become the mask token, 10 % any token, and 10 % stay (Devlin et al. 2019). Everything
-    depends on the seed, the epoch and the batch's own tokens alone, so a run that was interrupted hides the same when
-    it goes on. At least one token of a batch is chosen if there is any that may be.
+    Of the chosen tokens 80 % become the mask token, 10 % any token, and 10 % stay (Devlin et al. 2019).
 
     Args:
         collate: Makes a batch with `input_ids` and `attention_mask`.
+        choose: Chooses what is asked for; its special tokens are what none is exchanged for.
         mask_token_id: What a hidden token is replaced by.
-        special_ids: Tokens that are never chosen, and that none is exchanged for.
         vocabulary: Number of tokens.
-        probability: The share of the other tokens that is chosen, between 0 and 1.
-        seed: Determines which.
-        epoch: Tells the present epoch; None hides the same in each.
     """
 
-    def __init__(
-        self,
-        collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, Tensor]],
-        *,
-        mask_token_id: int,
-        special_ids: Collection[int],
-        vocabulary: int,
-        probability: float,
-        seed: int = 0,
-        epoch: Callable[[], int] | None = None,
-    ) -> None:
+    def __init__(self, collate: Collate, choose: TokenChooser, *, mask_token_id: int, vocabulary: int) -> None:
         self.collate = collate
+        self.choose = choose
         self.mask_token_id = mask_token_id
-        self.special_ids = torch.tensor(sorted(special_ids), dtype=torch.int64)
         ids = torch.arange(vocabulary)
-        self.others = ids[~torch.isin(ids, self.special_ids)]
-        self.probability = probability
-        self.seed = seed
-        self.epoch = epoch
+        self.others = ids[~torch.isin(ids, choose.special_ids)]
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Return the batch with hidden tokens, and `labels` [batch, positions] beside it."""
         batch = self.collate(features)
         ids = batch["input_ids"]
-        epoch = "held out" if self.epoch is None else self.epoch()
-        key = blake2b(f"{self.seed} {epoch} {tuple(ids.shape)} ".encode() + ids.numpy().tobytes(), digest_size=8)
-        generator = torch.Generator().manual_seed(int.from_bytes(key.digest()) >> 1)
-        # A token that may not be chosen draws 1, above every other draw.
-        drawn = torch.rand(ids.shape, generator=generator)
-        drawn = drawn.masked_fill(torch.isin(ids, self.special_ids) | ~batch["attention_mask"].bool(), 1.0)
-        chosen = (drawn < self.probability) | ((drawn == drawn.min()) & (drawn < 1))
-        fate = torch.rand(ids.shape, generator=generator)
-        others = self.others[torch.randint(len(self.others), ids.shape, generator=generator)]
+        chosen, (fate, other) = self.choose(batch, further=2)
+        others = self.others[(other * len(self.others)).long().clamp(max=len(self.others) - 1)]
         hidden = torch.where(chosen & (fate < _REPLACED + _EXCHANGED), others, ids)
         hidden = hidden.masked_fill(chosen & (fate < _REPLACED), self.mask_token_id)
         return {**batch, "input_ids": hidden, "labels": ids.masked_fill(~chosen, _NO_LABEL)}
@@ -175,24 +150,16 @@ class LanguageFineTuningTrainer(SparseFineTuningTrainer):
         tokenizer: Any = self.processing_class
         self.data_collator = MaskedLanguageCollator(
             PaddingCollator(self.model.config.pad_token_id or 0),
+            TokenChooser(
+                special_ids=tokenizer.all_special_ids,
+                probability=self.args.masked_share,
+                seed=self.args.seed,
+                epoch=EpochOf(batches) if train else None,
+            ),
             mask_token_id=tokenizer.mask_token_id,
-            special_ids=tokenizer.all_special_ids,
             vocabulary=len(tokenizer),
-            probability=self.args.masked_share,
-            seed=self.args.seed,
-            epoch=_EpochOf(batches) if train else None,
         )
         return self.load_batches(rows, batches, processes_per_batch=None if train else 1)
-
-
-class _EpochOf:
-    """Tells a sampler's epoch; unlike a lambda it can be sent to a data loader's workers."""
-
-    def __init__(self, batches: OneLanguageBatches) -> None:
-        self.batches = batches
-
-    def __call__(self) -> int:
-        return self.batches.epoch
 
 
 @contextmanager

@@ -1,10 +1,14 @@
-"""Hides some tokens of a batch, for the objective that distils a language-modelling head."""
+"""Hides some tokens of a batch, for objectives that ask for a language-modelling head's guesses.
+
+What is hidden in a row depends on the seed, the epoch and the row's own tokens alone: a run that was interrupted hides
+the same when it goes on, and so do several processes that share a batch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,43 +17,91 @@ MASKED = "masked"
 """The batch's entry that says which tokens are hidden: bool [batch, positions]."""
 
 
-class MaskingCollator:
-    """Replaces tokens by the mask token, in a batch that another collator makes.
+class HasEpoch(Protocol):
+    """A sampler that is told the epoch."""
 
-    What is hidden depends on the seed and the batch's own tokens alone, so a run that was interrupted hides the same
-    when it goes on. At least one token of a batch is hidden if there is any that may be.
+    epoch: int
+
+
+Collate = Callable[[Sequence[Mapping[str, Any]]], dict[str, Tensor]]
+"""Makes a batch of features."""
+
+
+class TokenChooser:
+    """Chooses tokens of a batch at random. At least one of a row is chosen if there is any that may be.
 
     Args:
-        collate: Makes a batch with `input_ids` and `attention_mask`.
-        mask_token_id: What a hidden token is replaced by.
-        special_ids: Tokens that are never hidden.
-        probability: The share of the other tokens that is hidden, between 0 and 1.
+        special_ids: Tokens that are never chosen.
+        probability: The share of the other tokens that is chosen, between 0 and 1.
         seed: Determines which.
+        epoch: Tells the present epoch; None chooses the same in each.
     """
 
     def __init__(
         self,
-        collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, Tensor]],
         *,
-        mask_token_id: int,
         special_ids: Collection[int],
         probability: float,
         seed: int = 0,
+        epoch: Callable[[], int] | None = None,
     ) -> None:
-        self.collate = collate
-        self.mask_token_id = mask_token_id
         self.special_ids = torch.tensor(sorted(special_ids), dtype=torch.int64)
         self.probability = probability
         self.seed = seed
+        self.epoch = epoch
+
+    def __call__(self, batch: Mapping[str, Tensor], further: int = 0) -> tuple[Tensor, Tensor]:
+        """Choose.
+
+        Args:
+            batch: `input_ids` and `attention_mask` [batch, positions], padded on the right.
+            further: How many further numbers are drawn for each token.
+
+        Returns:
+            What is chosen, bool [batch, positions], and further random numbers from 0 to 1 [further, batch, positions].
+        """
+        ids, lengths = batch["input_ids"], batch["attention_mask"].sum(dim=1).tolist()
+        prefix = f"{self.seed} {'' if self.epoch is None else self.epoch()} ".encode()
+        chosen, drawn = torch.zeros_like(ids, dtype=torch.bool), torch.zeros(further, *ids.shape)
+        for row, length in enumerate(lengths):
+            tokens = ids[row, :length]
+            key = blake2b(prefix + tokens.numpy().tobytes(), digest_size=8)
+            generator = torch.Generator().manual_seed(int.from_bytes(key.digest()) >> 1)
+            numbers = torch.rand(1 + further, length, generator=generator)
+            # A token that may not be chosen draws 1, above every other draw.
+            draws = numbers[0].masked_fill(torch.isin(tokens, self.special_ids), 1.0)
+            chosen[row, :length] = (draws < self.probability) | ((draws == draws.amin()) & (draws < 1))
+            drawn[:, row, :length] = numbers[1:]
+        return chosen, drawn
+
+
+class EpochOf:
+    """Tells a sampler's epoch; unlike a lambda it can be sent to a data loader's workers."""
+
+    def __init__(self, batches: HasEpoch) -> None:
+        self.batches = batches
+
+    def __call__(self) -> int:
+        """Return the epoch's number."""
+        return self.batches.epoch
+
+
+class MaskingCollator:
+    """Replaces tokens by the mask token, in a batch that another collator makes.
+
+    Args:
+        collate: Makes a batch with `input_ids` and `attention_mask`.
+        choose: Chooses what is hidden.
+        mask_token_id: What a hidden token is replaced by.
+    """
+
+    def __init__(self, collate: Collate, choose: TokenChooser, *, mask_token_id: int) -> None:
+        self.collate = collate
+        self.choose = choose
+        self.mask_token_id = mask_token_id
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Return the batch with hidden tokens, and `masked` beside it."""
         batch = self.collate(features)
-        ids = batch["input_ids"]
-        key = blake2b(f"{self.seed} {tuple(ids.shape)} ".encode() + ids.numpy().tobytes(), digest_size=8)
-        generator = torch.Generator().manual_seed(int.from_bytes(key.digest()) >> 1)
-        # A token that may not be hidden draws 1, above every other draw.
-        drawn = torch.rand(ids.shape, generator=generator)
-        drawn = drawn.masked_fill(torch.isin(ids, self.special_ids) | ~batch["attention_mask"].bool(), 1.0)
-        hidden = (drawn < self.probability) | ((drawn == drawn.min()) & (drawn < 1))
-        return {**batch, "input_ids": ids.masked_fill(hidden, self.mask_token_id), MASKED: hidden}
+        hidden, _ = self.choose(batch)
+        return {**batch, "input_ids": batch["input_ids"].masked_fill(hidden, self.mask_token_id), MASKED: hidden}

@@ -19,7 +19,6 @@ from .fine_tuning import PredictingTrainer
 from .heads import answer_count, distilled_loss, head_of, head_parameters
 from .language_teacher import LanguageTeacher
 from .sparse_fine_tuning import SparseFineTuningArguments, SparseFineTuningTrainer, refuse_sharding
-from .stage_records import TICKET_FILE as TICKET_FILE
 from .trainer import DistillationTrainer
 
 

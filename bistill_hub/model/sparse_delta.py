@@ -1,8 +1,8 @@
 """A sparse delta: few changed entries of a model's parameters, and whole new parameters such as a task head.
 
 It is what sparse fine-tuning leaves (Ansell et al. 2022) and what a published task is. In memory an update holds flat
-row-major indices, ascending, and the differences at them. On disk (`delta.safetensors`) the indices are kept as gaps in
-16 bits each.
+row-major indices, ascending, and the differences at them. On disk (`delta.safetensors`) the indices are kept as gaps of
+8 bits each, or of 16 where that takes less room.
 
 This file travels with every published repository and imports nothing of the package it comes from.
 """
@@ -23,10 +23,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-DELTA_FORMAT_VERSION = 1
+DELTA_FORMAT_VERSION = 2
+_READABLE_VERSIONS = (1, 2)
+"""Version 1 has gaps of 16 bits alone."""
+
 _METADATA_KEY = "bistill"
-_LONG_GAP = 65535
-"""Stored in place of a gap: move on by this many entries without a value there."""
+_LONG_GAPS = {torch.uint8: 255, torch.uint16: 65535}
+"""By type of the gaps, what is stored in place of one: move on by this many entries without a value there."""
 
 # The deltas that each live model carries, oldest first: taking them off in another order would not be exact.
 _APPLIED: weakref.WeakKeyDictionary[nn.Module, list[SparseDelta]] = weakref.WeakKeyDictionary()
@@ -262,7 +265,7 @@ class SparseDelta:
                 raise ValueError(f"{name}: the base's parameter is {there}, the delta's {shape}")
         for name, update in self.sparse.items():
             changed = state[name].detach().to(torch.float32, copy=True).flatten()
-            changed[update.indices.to(changed.device)] += update.values.to(changed.device, torch.float32)
+            changed.index_add_(0, update.indices.to(changed.device), update.values.to(changed.device, torch.float32))
             result[name] = changed.view(update.shape)
         result.update(self.dense)
         return result
@@ -314,9 +317,10 @@ class SparseDelta:
             version = description["format_version"]
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{where}: not a sparse delta of bistill-hub ({error})") from error
-        if version != DELTA_FORMAT_VERSION:
+        if version not in _READABLE_VERSIONS:
             raise ValueError(
-                f"{where}: format_version = {version}: this code reads {DELTA_FORMAT_VERSION}. Upgrade bistill-hub."
+                f"{where}: format_version = {version}: this code reads versions up to {DELTA_FORMAT_VERSION}. "
+                "Upgrade bistill-hub."
             )
         metadata = {key: value for key, value in description.items() if key not in ("format_version", "shapes")}
         shapes = description.get("shapes")
@@ -359,20 +363,44 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 
 
 def _to_gaps(indices: Tensor) -> Tensor:
-    """Encode ascending positions as uint16: entries skipped before each, after as many `_LONG_GAP` as fit."""
-    skipped = torch.diff(indices, prepend=indices.new_tensor([-1])) - 1
-    long = skipped // _LONG_GAP
-    gaps = torch.full((int(indices.numel() + long.sum()),), _LONG_GAP, dtype=torch.int64)
-    gaps[torch.cumsum(long + 1, 0) - 1] = skipped % _LONG_GAP
-    return gaps.to(torch.uint16)
+    """Encode ascending positions: entries skipped before each, after as many `_LONG_GAPS` as fit.
+
+    Returns:
+        A vector of uint8, or of uint16 where long gaps make that the shorter one.
+    """
+    if not indices.numel():
+        return torch.empty(0, dtype=torch.uint8)
+    skipped = torch.diff(indices, prepend=indices.new_tensor([-1])).sub_(1)
+    if int(skipped.max()) < _LONG_GAPS[torch.uint8]:
+        return skipped.to(torch.uint8)
+    bytes_of = {
+        kind: kind.itemsize * (indices.numel() + int((skipped[skipped >= long] // long).sum()))
+        for kind, long in _LONG_GAPS.items()
+    }
+    kind = min(bytes_of, key=lambda kind: bytes_of[kind])
+    long = _LONG_GAPS[kind]
+    at = (skipped >= long).nonzero().flatten()  # few, and division is slow
+    times = skipped[at] // long
+    skipped[at] %= long
+    # Each stored number is an entry's but for the long gaps, of which an entry's stand right before it.
+    is_entry = torch.ones(bytes_of[kind] // kind.itemsize, dtype=torch.bool)
+    first = at + torch.cumsum(times, 0) - times
+    within = torch.arange(int(times.sum())) - torch.repeat_interleave(torch.cumsum(times, 0) - times, times)
+    is_entry[torch.repeat_interleave(first, times) + within] = False
+    gaps = torch.full(is_entry.shape, long, dtype=torch.int32)
+    return gaps.masked_scatter_(is_entry, skipped.to(torch.int32)).to(kind)
 
 
 def _from_gaps(gaps: Tensor) -> Tensor:
-    if gaps.dtype != torch.uint16 or gaps.dim() != 1:
-        raise ValueError(f"gaps must be a vector of uint16, not {gaps.dtype} of shape {tuple(gaps.shape)}")
+    if gaps.dtype not in _LONG_GAPS or gaps.dim() != 1:
+        raise ValueError(f"gaps must be a vector of uint8 or uint16, not {gaps.dtype} of shape {tuple(gaps.shape)}")
+    if gaps.dtype == torch.uint8 and gaps.numel() and int(gaps.max()) < _LONG_GAPS[torch.uint8]:
+        steps = gaps + 1  # still 8 bits: this way takes a third of the time of the one below
+        steps[0] -= 1
+        return torch.cumsum(steps, 0, dtype=torch.int64)
     steps = gaps.to(torch.int64)
-    is_entry = steps != _LONG_GAP
-    return (torch.cumsum(steps + is_entry, 0) - 1)[is_entry]
+    is_entry = steps != _LONG_GAPS[gaps.dtype]
+    return steps.add_(is_entry).cumsum_(0)[is_entry].sub_(1)
 
 
 def _parameters(model: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:

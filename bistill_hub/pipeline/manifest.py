@@ -22,6 +22,7 @@ import torch
 from ..evaluation.speed import hardware
 from ..sources import file_sha256
 from ..version import __version__
+from .processes import ALONE, Processes
 
 MANIFEST_FILE = "manifest.json"
 STARTED_FILE = "started.json"
@@ -103,7 +104,13 @@ def started(folder: Path, inputs: Mapping[str, Any]) -> bool:
 
 
 def complete(
-    name: str, folder: Path, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any]]
+    name: str,
+    folder: Path,
+    inputs: Mapping[str, Any],
+    work: Callable[[Path], Mapping[str, Any]],
+    *,
+    together: Processes = ALONE,
+    on_all: bool = False,
 ) -> StageRecord:
     """Finish a stage, unless it is finished.
 
@@ -113,24 +120,41 @@ def complete(
         inputs: JSON values that determine the output: settings, hashes of data and of earlier stages' outputs.
         work: Does the stage in the folder and returns its facts (JSON values). After an interruption it finds what it
             has left in the folder and in `folder / WORK_FOLDER`.
+        together: The processes of the run. The main one alone writes, and the others learn what it has written.
+        on_all: The work is done by all of them, and is to leave files and facts on the main one alone.
 
     Returns:
         The stage's record.
     """
+    if record := together.on_main(lambda: _begun(name, folder, inputs)):
+        return record
+    begin = time.monotonic()
+    if not on_all:
+        return together.on_main(lambda: _ended(name, folder, inputs, work(folder), begin))
+    facts = work(folder)
+    return together.on_main(lambda: _ended(name, folder, inputs, facts, begin))
+
+
+def _begun(name: str, folder: Path, inputs: Mapping[str, Any]) -> StageRecord | None:
+    """Return the record of a stage that is finished; prepare the folder of one that is not."""
     if record := finished(name, folder, inputs):
         _tidy(folder)
         return record
-    description = _description(inputs)
-    fingerprint = _fingerprint(description)
     if not started(folder, inputs):
         # The manifest goes first: a folder that is half removed must not look finished.
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / STARTED_FILE, fingerprint)
-    begin = time.monotonic()
+    write_json(folder / STARTED_FILE, _fingerprint(_description(inputs)))
+    return None
+
+
+def _ended(name: str, folder: Path, inputs: Mapping[str, Any], found: Mapping[str, Any], begin: float) -> StageRecord:
+    """Write the manifest of a stage whose work is done."""
+    description = _description(inputs)
+    fingerprint = _fingerprint(description)
     # Sorted as in the manifest, from which a later run reads them: what is made of them must not tell the two apart.
-    facts = json.loads(json.dumps(work(folder), sort_keys=True))
+    facts = json.loads(json.dumps(found, sort_keys=True))
     seconds = round(time.monotonic() - begin, 1)
     machine = _machine()
     outputs = {file.relative_to(folder).as_posix(): file_sha256(file) for file in sorted(_outputs(folder))}

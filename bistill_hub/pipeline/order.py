@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..recipe import Recipe
+from ..recipe import Recipe, TaskRecipe
 from ..sources import file_sha256
 from .manifest import StageRecord
 from .packaging import package_run
@@ -34,12 +34,14 @@ class Stage:
         needs: Names of the earlier stages whose output goes in.
         settings: JSON values that determine the output beside those stages: settings, hashes of data.
         work: Does it and returns its facts: `work(folder, done=records of earlier stages)`.
+        trains: Whether it trains, which all processes of a run do together.
     """
 
     name: str
     needs: tuple[str, ...]
     settings: Mapping[str, Any]
     work: Callable[..., Mapping[str, Any]]
+    trains: bool = False
 
     @property
     def slug(self) -> str:
@@ -81,6 +83,7 @@ def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progres
                 "settings": recipe.bilingual.model_dump(),
             },
             lambda place, done: distil_bilingually(recipe, place, done[STUDENT].folder, **show),
+            trains=True,
         ),
     ]
     for task in data:
@@ -135,15 +138,23 @@ def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, p
         "settings": settings.teacher.model_dump(),
         "tuned": [_model(place) for place in (settings.teacher.model, settings.teacher.delta) if place],
     }
+    worn = _deltas_on_teacher(recipe, settings)
     distilling = {**labelled, "settings": settings.distillation.model_dump()}
     teacher, phase_2, without, random_teacher, evaluation = (f"{name} {part}" for part in _TASK_STAGES)
     stages = [
-        Stage(teacher, (), tuning, lambda place, done: tune_teacher(recipe, place, task, **show)),
+        Stage(
+            teacher,
+            (),
+            {**tuning, **({"language_delta": worn[recipe.source.code]} if recipe.source.code in worn else {})},
+            lambda place, done: tune_teacher(recipe, place, task, **show),
+            trains=True,
+        ),
         Stage(
             phase_2,
             (PHASE_1, teacher),
             distilling,
             lambda place, done: distil_task(recipe, place, task, done[PHASE_1].folder, done[teacher].folder, **show),
+            trains=True,
         ),
     ]
     if "no_phase_1" in recipe.baselines:
@@ -155,6 +166,7 @@ def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, p
                 lambda place, done: distil_task(
                     recipe, place, task, done[STUDENT].folder, done[teacher].folder, **show
                 ),
+                trains=True,
             )
         )
     if "random_teacher" in recipe.baselines:
@@ -164,6 +176,7 @@ def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, p
                 (),
                 {**tuning, "random_weights": True},
                 lambda place, done: tune_teacher(recipe, place, task, random_weights=True, **show),
+                trains=True,
             )
         )
 
@@ -187,6 +200,7 @@ def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, p
                 "tests": [_source(settings.test_source), _source(settings.test_target), settings.max_length],
                 "baselines": list(recipe.baselines),
                 "languages": [language.code for language in recipe.languages],
+                **({"deltas": worn} if worn else {}),
             },
             evaluate,
         )
@@ -245,6 +259,13 @@ def consistent(records: Sequence[StageRecord]) -> list[StageRecord]:
 def by_name(records: Iterable[StageRecord]) -> dict[str, StageRecord]:
     """Index records by their stage's name."""
     return {record.name: record for record in records}
+
+
+def _deltas_on_teacher(recipe: Recipe, settings: TaskRecipe) -> dict[str, Any]:
+    """What a task's teacher depends on of the language deltas, by language; one tuned elsewhere carries none."""
+    if settings.teacher.model is not None:
+        return {}
+    return {code: _model(name) for code, name in recipe.teacher.language_deltas.items()}
 
 
 def _source(source: Any) -> dict[str, Any]:

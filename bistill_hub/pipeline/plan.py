@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..distillation.checkpoints import COMPLETE_FILE
-from ..distillation.task import TICKET_FILE
+from ..distillation.stage_records import TICKET_FILE, of_iteration
 from ..errors import InputError
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
@@ -206,11 +206,17 @@ def _reached(stage: Stage, place: Path, updates: Sequence[int] | None, facts: Fa
     work = place / WORK_FOLDER
     if task is not None and part == "evaluation":
         return 0, f"{len(_scored(facts, work))} of {len(scores_of(facts))} scores are there"
-    if (work / TICKET_FILE).is_file():
-        update = _newest_checkpoint(work / "sparse")
-        dense = updates[0] if updates else 0
-        return dense + update, f"goes on from update {update} of the sparse stage"
-    update = max(_newest_checkpoint(work), _newest_checkpoint(work / "dense"))
+    if task is not None and not part.endswith("teacher"):
+        for iteration in range(task.recipe.distillation.iterations, 0, -1):
+            before = sum(updates[: 2 * iteration - 1]) if updates else 0
+            which = f" of iteration {iteration}" if iteration > 1 else ""
+            if (work / of_iteration(TICKET_FILE, iteration)).is_file():
+                update = _newest_checkpoint(work / of_iteration("sparse", iteration))
+                return before + update, f"goes on from update {update} of the sparse stage{which}"
+            if update := _newest_checkpoint(work / of_iteration("dense", iteration)):
+                before -= updates[2 * iteration - 2] if updates else 0
+                return before + update, f"goes on from update {update}{which}"
+    update = _newest_checkpoint(work)
     return update, f"goes on from update {update}" if update else "goes on from its beginning"
 
 
@@ -242,7 +248,7 @@ def _updates(stage: Stage, facts: Facts) -> tuple[int, ...] | None:
     settings = task.recipe.distillation
     return tuple(
         updates_of(features.count, batch_size=settings.batch_size, accumulation=settings.accumulation, epochs=epochs)
-        for epochs in (settings.dense_epochs, settings.sparse_epochs)
+        for epochs in (settings.dense_epochs, settings.sparse_epochs) * settings.iterations
     )
 
 

@@ -1,4 +1,7 @@
-"""Runs a recipe from its teacher to its package: the stages in order, skipping what is done, ending with a table."""
+"""Runs a recipe from its teacher to its package: the stages in order, skipping what is done, ending with a table.
+
+Several processes, started by `torchrun` or `accelerate launch`, train together; all else is the main one's.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,9 +20,11 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from ..distillation.sampling import divided
 from ..errors import BistillError, InputError, first_line
 from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..recipe import Recipe
+from ..tasks import get_task
 from .manifest import MANIFEST_FILE, StageRecord, complete, finished, write_json
 from .order import (
     PHASE_1,
@@ -35,7 +40,8 @@ from .order import (
     with_dependents,
 )
 from .packaging import REPOSITORY_FOLDER, package_run
-from .preflight import TaskData, check_writable, preflight
+from .preflight import TaskData, check_writable, preflight, read_task
+from .processes import ALONE, Processes, join, started_processes
 
 LOCK_FILE = ".running"
 RECIPE_FILE = "recipe.json"
@@ -77,6 +83,9 @@ def run(
     have not changed, and goes on where an interrupted one stopped, at whatever moment; it ends with the same files as
     one that was not interrupted.
 
+    Processes that `torchrun` or `accelerate launch` started share out the batches of every training, so that the pair
+    is that of one process, and the same command goes on where they stopped with any number of them.
+
     Args:
         recipe: What to do.
         output_dir: Where everything is written.
@@ -95,23 +104,51 @@ def run(
     """
     begin = time.monotonic()
     folder = Path(output_dir)
-    check_writable(folder)
-    with locked(folder):
-        data = preflight(recipe, folder)
+    together = join()
+    with ExitStack() as held, together.one_voice():
+        data = together.main_first(
+            partial(_looked_at, recipe, folder, together.count, held),
+            lambda: [read_task(settings, get_task(settings.name)) for settings in recipe.tasks],
+        )
         shown = command or f"bistill run {recipe.name}"
+        progress = progress and together.main
         stages = stages_of(recipe, data, command=shown, progress=progress)
-        wanted = _wanted(stages, folder, from_stage, until, fresh)
-        write_json(folder / RECIPE_FILE, {"recipe": recipe.model_dump(mode="json"), "command": shown})
-        records = do_stages(wanted, folder, progress=progress)
+        wanted, again = _wanted(stages, from_stage, until, fresh)
+        if together.main:
+            _forget(again, folder)
+            write_json(folder / RECIPE_FILE, {"recipe": recipe.model_dump(mode="json"), "command": shown})
+        records = do_stages(wanted, folder, progress=progress, together=together)
     repository = folder / stages[-1].slug / REPOSITORY_FOLDER if wanted[-1] is stages[-1] else None
     seconds = round(time.monotonic() - begin, 1)
     return RunResult(repository, _results(data, records), tuple(records), seconds)
 
 
+def _looked_at(recipe: Recipe, folder: Path, processes: int, held: ExitStack) -> list[TaskData]:
+    """Check everything that the run will need, and keep others from writing to its folder as long as `held` is."""
+    check_writable(folder)
+    held.enter_context(locked(folder))
+    check_division(recipe, processes)
+    return preflight(recipe, folder)
+
+
+def check_division(recipe: Recipe, processes: int) -> None:
+    """Refuse more processes than can share out a training's batches.
+
+    Raises:
+        InputError: there are too many for one of the recipe's trainings.
+    """
+    divided(recipe.bilingual.batch_size, recipe.bilingual.accumulation, processes, field="bilingual.batch_size")
+    for task in recipe.tasks:
+        divided(task.teacher.batch_size, 1, processes, field=f"tasks.{task.name}.teacher.batch_size")
+        settings = task.distillation
+        field = f"tasks.{task.name}.distillation.batch_size"
+        divided(settings.batch_size, settings.accumulation, processes, field=field)
+
+
 def _wanted(
-    stages: Sequence[Stage], folder: Path, from_stage: str | None, until: str | None, fresh: bool
-) -> tuple[Stage, ...]:
-    """Choose the stages to do, and forget those that are to be done again."""
+    stages: Sequence[Stage], from_stage: str | None, until: str | None, fresh: bool
+) -> tuple[tuple[Stage, ...], list[Stage]]:
+    """Choose the stages to do, and those of them that are to be done again."""
     wanted = tuple(stages) if until is None else up_to(stages, find_stage(stages, until, "until"))
     again = list(wanted) if fresh else []
     if from_stage is not None:
@@ -124,10 +161,13 @@ def _wanted(
                 remedy="name an earlier stage, or a later one to end with",
             )
         again += with_dependents(stages, first)
-    for stage in again:
+    return wanted, again
+
+
+def _forget(stages: Sequence[Stage], folder: Path) -> None:
+    for stage in stages:
         (folder / stage.slug / MANIFEST_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder / stage.slug, ignore_errors=True)
-    return wanted
 
 
 @contextmanager
@@ -150,7 +190,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def do_stages(
-    stages: Sequence[Stage], folder: Path, *, progress: bool, before: Sequence[StageRecord] = ()
+    stages: Sequence[Stage],
+    folder: Path,
+    *,
+    progress: bool,
+    before: Sequence[StageRecord] = (),
+    together: Processes = ALONE,
 ) -> list[StageRecord]:
     """Do stages in order, each in a folder of its own in a run's folder; those that are finished are skipped.
 
@@ -159,15 +204,26 @@ def do_stages(
         folder: The run's folder.
         progress: Say which stage is done.
         before: Records of stages that these need and that are none of them.
+        together: The processes that do them.
 
     Returns:
         Records of the earlier stages and of these.
 
     Raises:
+        InputError: several processes were started for what one does.
         BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
     """
     from rich.console import Console
 
+    if together.count != started_processes():
+        raise InputError(
+            "this is done by one process",
+            field="WORLD_SIZE",
+            value=started_processes(),
+            remedy="start it without torchrun or accelerate launch",
+        )
+    # `accelerate launch` hands down a precision of its own: the recipe says what is computed in what.
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     console = Console(stderr=True, quiet=not progress)
     records = list(before)
     for number, stage in enumerate(stages, 1):
@@ -175,7 +231,8 @@ def do_stages(
         done = by_name(records)
         try:
             work = partial(stage.work, done=done)
-            records.append(complete(stage.name, folder / stage.slug, stage.inputs(done), work))
+            place, inputs = folder / stage.slug, stage.inputs(done)
+            records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _explained(error, stage, folder) from error
     return records

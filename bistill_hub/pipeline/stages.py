@@ -1,7 +1,7 @@
 """The stages of a run, one function each: a folder to fill and what came before in, facts for the record out.
 
 Every stage reads the folders of earlier stages from disk and leaves ordinary checkpoints behind, so that any of them
-can be looked at, repeated or skipped.
+can be looked at, repeated or skipped. Those that train do so on all processes of the run, and write on the main one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..distillation.checkpoints import CheckpointEvery
 from ..distillation.fine_tuning import TaskFineTuningTrainer
 from ..distillation.language_teacher import LanguageTeacher
 from ..distillation.recording import LogRecorder, calm, read_log
+from ..distillation.sampling import divided
 from ..distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
 from ..errors import InputError
 from ..model.modeling_bistill import BASE_FILE
@@ -45,7 +46,9 @@ from ..teacher import (
     load_tokenizer,
 )
 from .manifest import WORK_FOLDER
+from .portable import shown_name
 from .preflight import TaskData
+from .processes import join
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -127,7 +130,7 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, An
 
 def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress: bool) -> dict[str, Any]:
     """Phase 1. Leaves the student's folder again, with what the encoder has learnt."""
-    settings = recipe.bilingual
+    settings, together = recipe.bilingual, join()
     state = load_file(student / BASE_FILE)
     facts = json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))
     tokenizer = load_tokenizer(str(student))
@@ -146,27 +149,33 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             [language.code for language in recipe.languages],
         )
         work = folder / WORK_FOLDER
-        blocks = BilingualBlocks(
-            {
-                language.code: write_blocks(
-                    language.text, tokenizer, work / f"blocks_{language.code}", block_size=settings.block_size
-                )
-                for language in recipe.languages
-            }
+        blocks = together.main_first(
+            lambda: BilingualBlocks(
+                {
+                    language.code: write_blocks(
+                        language.text, tokenizer, work / f"blocks_{language.code}", block_size=settings.block_size
+                    )
+                    for language in recipe.languages
+                }
+            )
         )
         train, held_out = blocks.split(settings.evaluation_share)
         every = min(settings.evaluation_every, settings.steps)
+        division = divided(settings.batch_size, settings.accumulation, together.count)
         args = BilingualDistillationArguments(
             output_dir=str(work),
             max_steps=settings.steps,
             per_device_train_batch_size=settings.batch_size,
             per_device_eval_batch_size=settings.batch_size,
-            gradient_accumulation_steps=settings.accumulation,
+            gradient_accumulation_steps=division.accumulation,
             learning_rate=settings.learning_rate,
             attention_weight=settings.attention_weight,
             hidden_weight=settings.hidden_weight,
             logits_weight=settings.logits_weight,
+            divergence_weight=settings.divergence_weight,
+            relations_weight=settings.relations_weight,
             masked_share=settings.masked_share,
+            teacher_precision=settings.teacher_precision,
             layer_map=facts["layer_map"],
             eval_strategy="steps",
             save_strategy="steps",
@@ -184,6 +193,7 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             train_dataset=train,
             eval_dataset=held_out,
             processing_class=tokenizer,
+            processes_per_batch=division.processes_per_batch,
             callbacks=[CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
         )
         calm(trainer)
@@ -191,6 +201,8 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
         learnt = prefixed(encoder.base_model) | (encoder.state_dict() if encoder.base_model is not encoder else {})
         state |= {name: tensor for name, tensor in learnt.items() if name in state}
         curve = read_log(work)
+    if not together.main:
+        return {}
     config = AutoConfig.from_pretrained(student)
     write_student(folder, state, config, tokenizer)
     carry_modules(str(student), folder)
@@ -224,7 +236,9 @@ def tune_teacher(
 ) -> dict[str, Any]:
     """Make the task teacher: fine-tune the teacher on source-language labels, or take a tuned one.
 
-    Leaves an ordinary checkpoint of the backbone's head class, with its tokenizer.
+    Leaves an ordinary checkpoint of the backbone's head class, with its tokenizer. A teacher that is made here carries
+    the source language's delta, where the recipe has one, before it is fine-tuned or a task SFT comes on top; one that
+    was tuned elsewhere is taken as it is, without.
 
     Args:
         recipe: The recipe.
@@ -233,28 +247,30 @@ def tune_teacher(
         progress: Show progress bars.
         random_weights: Start from the teacher's architecture with random weights instead (a baseline).
     """
-    settings, task = data.recipe.teacher, data.task
+    settings, task, together = data.recipe.teacher, data.task, join()
     place = settings.model or recipe.teacher.model
     revision = settings.revision if settings.model else recipe.teacher.revision
     tokenizer = load_tokenizer(place, revision)
     set_seed(recipe.seed)
     model = load_task_model(task.head, place, revision, **_label_fields(data.labels))
-    if settings.model is not None:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return {"curve": [], "settings": settings.model_dump(), "loss": None}
-    if settings.delta is not None:
-        if recipe.source.code in recipe.teacher.language_deltas:
-            load_delta(recipe.teacher.language_deltas[recipe.source.code]).apply(model, strict=False)
-        load_delta(settings.delta).apply(model)
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return {"curve": [], "settings": settings.model_dump(), "loss": None}
+    language = {}
     if random_weights:
         model = type(model)(model.config)
+    elif settings.model is None and (worn := recipe.teacher.language_deltas.get(recipe.source.code)):
+        load_delta(worn).apply(model, strict=False)
+        language = {"language_delta": shown_name(worn)}
+    if not random_weights and (settings.model or settings.delta):
+        if settings.delta is not None:
+            load_delta(settings.delta).apply(model)
+        if not together.main:
+            return {}
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {"curve": [], "settings": settings.model_dump(), "loss": None, **language}
     work = folder / WORK_FOLDER
     features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
     steps = max(1, round(len(features) / settings.batch_size * settings.epochs))
+    division = divided(settings.batch_size, 1, together.count)
     args = TrainingArguments(
         output_dir=str(work),
         num_train_epochs=settings.epochs,
@@ -264,9 +280,17 @@ def tune_teacher(
         **_of_task(task.main_metric),
         **_common(recipe, settings.precision, steps, progress),
     )
-    trainer = TaskFineTuningTrainer(model, args, train_dataset=features, **_watched(recipe, data, tokenizer))
+    trainer = TaskFineTuningTrainer(
+        model,
+        args,
+        train_dataset=features,
+        processes_per_batch=division.processes_per_batch,
+        **_watched(recipe, data, tokenizer),
+    )
     calm(trainer)
     trainer.train(resume_from_checkpoint=True)
+    if not together.main:
+        return {}
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     curve = read_log(work)
@@ -276,6 +300,7 @@ def tune_teacher(
         "settings": settings.model_dump(),
         "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),
         "validation": _best(curve, metric, max),
+        **language,
     }
 
 
@@ -292,7 +317,7 @@ def distil_task(
         teacher: Folder of the task teacher, with its full vocabulary.
         progress: Show progress bars.
     """
-    settings, task = data.recipe.distillation, data.task
+    settings, task, together = data.recipe.distillation, data.task, join()
     layer_map = json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))["layer_map"]
     token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
     tokenizer = load_tokenizer(str(student))
@@ -302,29 +327,40 @@ def distil_task(
     features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
     work = folder / WORK_FOLDER
     steps = max(1, round(len(features) / settings.batch_size / settings.accumulation * settings.sparse_epochs))
+    division = divided(settings.batch_size, settings.accumulation, together.count)
     args = SparseTaskDistillationArguments(
         output_dir=str(work),
         num_train_epochs=settings.sparse_epochs,
         dense_epochs=settings.dense_epochs,
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=4 * settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
+        gradient_accumulation_steps=division.accumulation,
         learning_rate=settings.learning_rate,
         density=settings.density,
+        iterations=settings.iterations,
+        delta_precision=settings.delta_precision,
         temperature=settings.temperature,
+        teacher_precision=settings.teacher_precision,
         freeze_layer_norms=settings.freeze_layer_norms,
         layer_map=layer_map,
         **_of_task(task.main_metric),
         **_common(recipe, settings.precision, steps, progress),
     )
     trainer = SparseTaskDistillationTrainer(
-        model, args, teacher=tuned, train_dataset=features, **_watched(recipe, data, tokenizer)
+        model,
+        args,
+        teacher=tuned,
+        train_dataset=features,
+        processes_per_batch=division.processes_per_batch,
+        **_watched(recipe, data, tokenizer),
     )
     calm(trainer)
     trainer.train(resume_from_checkpoint=True)
     delta = trainer.delta
     if delta is None:
         raise RuntimeError("phase 2 ended without a delta")
+    if not together.main:
+        return {}
     delta.metadata |= {"task": task.name, "labels": list(data.labels)}
     delta.save(folder / DELTA_FILE)
     curve = read_log(work / "sparse")
@@ -377,8 +413,9 @@ def _common(recipe: Recipe, precision: Precision, steps: int, progress: bool) ->
         "disable_tqdm": not progress,
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
-        # Without an accelerator transformers takes the CPU anyway, but refuses bf16 unless it is told so.
-        "use_cpu": precision == "bf16" and not torch.accelerator.is_available(),
+        # Without an accelerator transformers takes the CPU anyway, but neither computes in bf16 nor joins several
+        # processes unless it is told so.
+        "use_cpu": not torch.accelerator.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
 

@@ -150,7 +150,8 @@ class Trial:
         else:
             settings = recipe.distillation
             speed = self._once("phase 2", name, lambda: self._try_distillation(task))
-            seconds, evaluations = settings.accumulation * speed.batch + speed.step, math.ceil(settings.sparse_epochs)
+            seconds = settings.accumulation * speed.batch + speed.step
+            evaluations = settings.iterations * math.ceil(settings.sparse_epochs)
         seconds *= sum(updates) - done
         validation = self.facts.features.get((name, "validation"))
         if validation is None or validation.length is None:

@@ -8,18 +8,18 @@ from torch.nn.functional import log_softmax, softmax
 from transformers import PreTrainedTokenizerFast
 
 from bistill_hub.batches import PaddingCollator
+from bistill_hub.corpora import BilingualBlocks
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
-from bistill_hub.distillation.masking import MASKED, MaskingCollator
+from bistill_hub.distillation.masking import MASKED, MaskingCollator, TokenChooser
 from bistill_hub.errors import InputError
 
 SPECIAL, MASK, PAD = (0, 1, 2, 3), 3, 1
 ROWS = st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=30), min_size=1, max_size=6)
 
 
-def masking(probability=0.15, seed=0):
-    return MaskingCollator(
-        PaddingCollator(PAD), mask_token_id=MASK, special_ids=SPECIAL, probability=probability, seed=seed
-    )
+def masking(probability=0.15, seed=0, epoch=None):
+    choose = TokenChooser(special_ids=SPECIAL, probability=probability, seed=seed, epoch=epoch)
+    return MaskingCollator(PaddingCollator(PAD), choose, mask_token_id=MASK)
 
 
 def features(rows):
@@ -38,10 +38,33 @@ def test_what_is_hidden_is_the_mask_token_and_everything_else_is_as_it_was(rows,
     assert hidden.any() == (may_be & plain["attention_mask"].bool()).any()
 
 
-@given(ROWS)
-def test_the_same_batch_and_seed_hide_the_same_and_another_batch_something_else(rows):
-    once, again = masking()(features(rows)), masking()(features(rows))
-    assert torch.equal(once[MASKED], again[MASKED])
+@given(ROWS, st.data())
+def test_a_row_hides_the_same_whatever_stands_beside_it(rows, data):
+    together = masking()(features(rows))[MASKED]
+    order = data.draw(st.permutations(range(len(rows))))
+    for place, row in zip(order, masking()(features([rows[place] for place in order]))[MASKED], strict=True):
+        assert torch.equal(row[: len(rows[place])], together[place, : len(rows[place])])
+    alone = masking()(features(rows[:1]))[MASKED]
+    assert torch.equal(alone[0], together[0, : alone.shape[1]])
+
+
+def test_each_epoch_hides_something_else_and_evaluation_always_the_same(tmp_path):
+    rows = [list(range(4, 60))]
+    hidden = [masking(0.5, epoch=lambda epoch=epoch: epoch)(features(rows))[MASKED] for epoch in (0, 1, 0)]
+    assert not torch.equal(hidden[0], hidden[1])
+    assert torch.equal(hidden[0], hidden[2])
+    teacher, student = (tiny_model(class_of("bert", "ForMaskedLM"), seed=seed) for seed in (0, 1))
+    made = trainer(tmp_path, teacher, student, masked_share=0.5, per_device_train_batch_size=8)
+    made.train_dataset = BilingualBlocks({"en": [made.train_dataset[row] for row in range(4)]})
+    loaders = made.get_train_dataloader(), made.get_eval_dataloader(made.train_dataset)
+    for loader, changes in zip(loaders, (True, False), strict=True):
+        found = []
+        for epoch in (0, 1):
+            getattr(loader, "set_epoch", loader.batch_sampler.set_epoch)(epoch)
+            (batch,) = loader
+            rest = [tuple(ids[~gone].tolist()) for ids, gone in zip(batch["input_ids"], batch[MASKED], strict=True)]
+            found.append(set(rest))
+        assert (found[0] != found[1]) is changes
 
 
 def test_the_share_is_that_which_is_asked_for_and_the_seed_decides_which():

@@ -182,7 +182,7 @@ TAMPERING = {
     ),
     "a delta of a newer format": (
         lambda folder: (folder / DELTA).write_bytes(
-            (folder / DELTA).read_bytes().replace(b'\\"format_version\\": 1', b'\\"format_version\\": 7')
+            (folder / DELTA).read_bytes().replace(b'\\"format_version\\": 2', b'\\"format_version\\": 7')
         ),
         {("hashes", DELTA), ("loading", DELTA), ("results", RESULTS)},
     ),

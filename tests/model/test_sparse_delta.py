@@ -164,14 +164,53 @@ def test_tensors_that_share_memory_can_be_saved(tmp_path):
     same_delta(SparseDelta.load(tmp_path / "d"), delta)
 
 
-def test_a_changed_entry_costs_at_most_four_bytes_in_fp16(tmp_path):
+@pytest.mark.parametrize(("changed", "room"), [(32_000, 3.0), (4_000, 3.1), (400, 4.0), (40, 4.0)])
+def test_a_changed_entry_costs_at_most_four_bytes_in_fp16_and_three_where_entries_lie_close(tmp_path, changed, room):
     size = 400_000
-    indices = torch.randperm(size, generator=torch.Generator().manual_seed(0))[: size * 8 // 100].sort().values
+    indices = torch.randperm(size, generator=torch.Generator().manual_seed(0))[:changed].sort().values
     SparseDelta({"w": SparseUpdate((size,), indices, torch.ones(len(indices)).half())}).save(tmp_path / "d")
     content = (tmp_path / "d").read_bytes()
     header = 8 + struct.unpack("<Q", content[:8])[0]
     assert header < 1000, "the header does not grow with the entries"
-    assert len(content) - header <= 4 * len(indices)
+    assert len(content) - header <= room * len(indices)
+
+
+def gaps_one_by_one(indices, long, kind):
+    """Encode positions as the format says, one by one."""
+    gaps, last = [], -1
+    for index in indices:
+        skipped, last = index - last - 1, index
+        while skipped >= long:
+            gaps.append(long)
+            skipped -= long
+        gaps.append(skipped)
+    return torch.tensor(gaps, dtype=kind)
+
+
+GAPS = st.lists(
+    st.one_of(st.integers(0, 20), st.integers(250, 260), st.integers(505, 515), st.integers(65_530, 65_540)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(GAPS)
+@settings(PATIENT, max_examples=60)
+def test_gaps_are_stored_in_the_narrower_of_two_types_and_read_in_either_and_in_the_first_version(tmp_path, gaps):
+    indices = (torch.cumsum(torch.tensor(gaps) + 1, 0) - 1).tolist()
+    update = SparseUpdate((indices[-1] + 3,), torch.tensor(indices), torch.arange(len(indices)).half())
+    file = tmp_path / "d"
+    SparseDelta({"w": update}, metadata={"task": "ner"}).save(file)
+    encodings = [gaps_one_by_one(indices, 255, torch.uint8), gaps_one_by_one(indices, 65535, torch.uint16)]
+    stored = load_file(file)["gaps/w"]
+    expected = min(encodings, key=lambda encoding: encoding.numel() * encoding.element_size())
+    assert stored.dtype == expected.dtype
+    assert torch.equal(stored.long(), expected.long())
+    for version, encoding in ((2, encodings[0]), (2, encodings[1]), (1, encodings[1])):
+        description = {"task": "ner", "format_version": version, "shapes": {"w": list(update.shape)}}
+        tensors = {"gaps/w": encoding, "values/w": update.values}
+        save_file(tensors, file, {"bistill": json.dumps(description)})
+        same_delta(SparseDelta.load(file), SparseDelta({"w": update}, metadata={"task": "ner"}))
 
 
 def tune(start, generator, share=0.3):
