@@ -21,7 +21,16 @@ from datasets import Dataset
 from torch.nn.functional import log_softmax, mse_loss, softmax
 from transformers import BertConfig, BertForTokenClassification, BertModel, PrinterCallback, TrainerCallback
 
-from benchmarks.report import in_fresh_process, machine, machine_rows, peak_megabytes, print_table, quartiles, spread
+from benchmarks.report import (
+    in_fresh_process,
+    machine,
+    machine_rows,
+    peak_megabytes,
+    print_table,
+    quartiles,
+    spread,
+    timed,
+)
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
 from bistill_hub.distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
 from bistill_hub.student.build import cut_model
@@ -179,9 +188,18 @@ def by_trainer(
     return clock.losses[0], clock.seconds(0)
 
 
+def product_rate(kind: torch.dtype, small: bool) -> float:
+    """Measure how fast a layer's largest product is at best, in 10^9 operations a second."""
+    rows, narrow, wide = (128, 32, 64) if small else (2048, 768, 3072)
+    one, other = torch.randn(rows, narrow).to(kind), torch.randn(narrow, wide).to(kind)
+    seconds = [timed(lambda: one @ other)[0] for _ in range(12)]
+    return 2 * rows * narrow * wide / quartiles(seconds[2:])[0] / 1e9
+
+
 def measure(way: str, phase: int, steps: int, small: bool) -> dict[str, Any]:
     """Train a few steps, in this process; the first is not timed."""
     before = peak_megabytes()
+    rates = {name: product_rate(kind, small) for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     if way == "plain":
         losses, seconds = plain(phase, steps, small)
     else:
@@ -192,6 +210,7 @@ def measure(way: str, phase: int, steps: int, small: bool) -> dict[str, Any]:
         "seconds": [clock for clock, _ in seconds[1:]],
         "processor_seconds": [processors for _, processors in seconds[1:]],
         "libraries_megabytes": before,
+        "product_rates": rates,
         "megabytes": peak_megabytes(),
     }
 
@@ -216,6 +235,9 @@ def rows(samples: list[dict[str, Any]]) -> list[tuple[str, str]]:
             share = [mine["megabytes"] / other["megabytes"] for mine, other in zip(of[way], of["plain"], strict=True)]
             table.append((f"memory of {way} / plain", spread(share)))
     table.append(("memory of the libraries alone", f"{spread([s['libraries_megabytes'] for s in samples], 0)} MB"))
+    for kind in ("fp32", "bf16"):
+        rates = [sample["product_rates"][kind] for sample in samples]
+        table.append((f"a matrix product in {kind} at that time", f"{spread(rates, 0)} GFLOP/s"))
     for way, found in of.items():
         first, last = found[0]["losses"][0], found[0]["losses"][-1]
         table.append((f"loss at the first and the last step, {way}", f"{first:.5f} and {last:.5f}"))

@@ -158,7 +158,7 @@ def _made_of(lines: Iterable[str], tokenizer: PreTrainedTokenizerFast, block_siz
 
 
 def _is_made_of(file: Path, made_of: bytes) -> bool:
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     if not file.is_file():
         return False
@@ -173,7 +173,7 @@ def _is_made_of(file: Path, made_of: bytes) -> bool:
 def _write_arrow(file: BinaryIO, blocks: Iterable[NDArray[np.int32]], made_of: bytes | None) -> int:
     """Write blocks in batches of `BLOCKS_AT_A_TIME` or a little more; return how many there were."""
     import datasets
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     schema = datasets.Features({"input_ids": datasets.List(datasets.Value("int32"))}).arrow_schema
     if made_of is not None:

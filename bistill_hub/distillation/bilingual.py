@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,7 @@ class BilingualDistillationTrainer(DistillationTrainer):
     """
 
     args: BilingualDistillationArguments
+    data_collator: Any
 
     def __init__(
         self,
@@ -162,9 +163,8 @@ class BilingualDistillationTrainer(DistillationTrainer):
     def _hide_anew(self, epoch: EpochOf | None) -> None:
         """Have the next data loader hide other tokens in each epoch, or the same in every pass."""
         if self.args.masked_share:
-            collator = copy.deepcopy(cast("MaskingCollator", self.data_collator))
-            collator.choose.epoch = epoch
-            self.data_collator = collator
+            self.data_collator = copy.deepcopy(self.data_collator)
+            self.data_collator.choose.epoch = epoch
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None

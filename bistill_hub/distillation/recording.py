@@ -19,14 +19,14 @@ from transformers import (
 LOG_FILE = "log.json"
 """In a training's output folder."""
 
-_FIELDS = ("step", "epoch", "loss", "attention_loss", "hidden_loss", "logits_loss", "task_loss")
+_FIELDS = ("step", "epoch", "loss")
 
 
 class LogRecorder(TrainerCallback):
     """Writes `log.json` into the output folder when a training ends.
 
-    A training of two stages (`SparseTaskDistillationTrainer`) leaves one in the folder of each, so that the log of the
-    first is there even if a later process goes on with the second.
+    A training of several stages (`SparseTaskDistillationTrainer`) leaves one in the folder of each, so that the log of
+    the first is there even if a later process goes on with the second.
     """
 
     def on_train_end(
@@ -89,7 +89,9 @@ def _timeless(history: list[dict[str, Any]]) -> list[dict[str, float]]:
         {
             name: value
             for name, value in entry.items()
-            if name in _FIELDS or (name.startswith("eval_") and not name.endswith(("_runtime", "_per_second")))
+            if name in _FIELDS
+            or name.endswith("_loss")
+            or (name.startswith("eval_") and not name.endswith(("_runtime", "_per_second")))
         }
         for entry in history
         if "train_runtime" not in entry

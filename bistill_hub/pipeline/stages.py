@@ -24,6 +24,7 @@ from ..distillation.fine_tuning import TaskFineTuningTrainer
 from ..distillation.language_teacher import LanguageTeacher
 from ..distillation.recording import LogRecorder, calm, read_log
 from ..distillation.sampling import divided
+from ..distillation.stage_records import of_iteration
 from ..distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
 from ..errors import InputError
 from ..model.modeling_bistill import BASE_FILE
@@ -363,10 +364,10 @@ def distil_task(
         return {}
     delta.metadata |= {"task": task.name, "labels": list(data.labels)}
     delta.save(folder / DELTA_FILE)
-    curve = read_log(work / "sparse")
+    curve = read_log(work / of_iteration("sparse", settings.iterations))
     return {
         "curve": curve,
-        "dense_curve": read_log(work / "dense"),
+        "dense_curve": read_log(work / of_iteration("dense", settings.iterations)),
         "settings": settings.model_dump(),
         "density": delta.density,
         "entries": delta.entries,
