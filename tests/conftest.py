@@ -22,7 +22,7 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
 )
 
-_LONGEST = ("tests/demo/test_demo.py", "tests/pipeline/test_killed.py")
+_LONGEST = ("tests/demo/test_demo.py", "tests/pipeline/test_killed.py", "tests/pipeline/test_processes_of_a_run.py")
 """Begun first, so that no process is left with one of them when the others have finished."""
 
 

@@ -169,7 +169,7 @@ class TestHash:
         full = Recipe.make(fields(teacher={"model": "some/teacher"})).model_dump(mode="json")
         lists = {"baselines": ["no_phase_1"], "student.layer_map": [1, 3], "unverified": ["x"], "contributors": ["x"]}
         lists["student.must_keep"] = ["x"]
-        words = {"fp32": "bf16", "en": "fr", "sw": "tr", "spread": "top"}
+        words = {"fp32": "fp16", "en": "fr", "sw": "tr", "spread": "top"}
         by_type = {
             bool: lambda value: not value,
             int: lambda value: value + 1,

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from tiny_models import CLASSES, class_of, padded_batch, tiny_model
 
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
@@ -227,3 +228,17 @@ def test_a_teacher_in_lower_precision_teaches_nearly_the_same(tmp_path):
         losses.append(trainer.evaluate()["eval_loss"])
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_teacher_that_was_spread_over_devices_is_left_where_it_lies(tmp_path):
+    student, teacher = pair("bert")
+    places = {"embeddings": "cpu", "encoder": "cpu", "pooler": "cpu"}
+    spread = dispatch_model(pair("bert")[1], places, main_device="cpu", force_hooks=True)
+    losses = []
+    for each in (teacher, spread):
+        args = BilingualDistillationArguments(output_dir=str(tmp_path), layer_map=[1, 3], **QUIET)
+        rows = [{"input_ids": [5, 6, 7, 8]}, {"input_ids": [9, 10]}]
+        trainer = BilingualDistillationTrainer(student, args, teacher=each, eval_dataset=rows)
+        losses.append(trainer.evaluate()["eval_loss"])
+    assert hasattr(spread, "hf_device_map")
+    assert losses[0] == losses[1]

@@ -1,11 +1,14 @@
 """What a user gets wrong is said before anything expensive starts: file, field, value, remedy, exit code 2."""
 
+import re
+
 import pytest
 import torch
 import transformers
 from click.testing import CliRunner
 
 from bistill_hub import cli
+from bistill_hub.model.sparse_delta import SparseDelta, SparseUpdate
 from bistill_hub.pipeline import run as run_module
 
 
@@ -177,6 +180,21 @@ def test_an_output_below_a_file(attempt, tmp_path):
 
 def test_a_language_delta_that_there_is_not(attempt):
     refused(attempt("teacher.language_deltas.sw=/nowhere/delta.safetensors"), "language_deltas.sw", "/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "problem"),
+    [
+        ("roberta.embeddings.word_embeddings.weight", (7, 3), r"has the shape \(7, 3\), the teacher's"),
+        ("encoder.layer.99.output.dense.weight", (7, 3), "changes none of the teacher's parameters"),
+    ],
+)
+def test_a_language_delta_of_another_teacher(attempt, tmp_path, name, shape, problem):
+    update = SparseUpdate(shape, torch.tensor([1, 4]), torch.tensor([0.5, -0.5]))
+    SparseDelta({name: update}).save(tmp_path / "delta.safetensors")
+    result = attempt(f"teacher.language_deltas.sw={tmp_path}")
+    refused(result, "teacher.language_deltas.sw", tmp_path, "made for this teacher")
+    assert re.search(problem, result.output)
 
 
 def test_an_unknown_field(attempt):

@@ -18,6 +18,7 @@ from bistill_hub.batches import PaddingCollator
 from bistill_hub.corpora import pack_blocks
 from bistill_hub.distillation.exact_averaging import ExactAveragingTrainer
 from bistill_hub.distillation.language_modelling import MaskedLanguageCollator
+from bistill_hub.distillation.masking import TokenChooser
 from bistill_hub.pipeline import language_delta
 from bistill_hub.pipeline.preflight import check_model_file
 from bistill_hub.sources import TextSource
@@ -90,12 +91,12 @@ def test_the_held_out_loss_falls_and_is_that_of_the_teacher_with_the_delta(train
         "lines": len(world_lines["sw"]),
         "tokens": sum(len(ids) for ids in tokenizer(world_lines["sw"], add_special_tokens=False)["input_ids"]),
     }
+    choose = TokenChooser(special_ids=tokenizer.all_special_ids, probability=0.15)
     hide = MaskedLanguageCollator(
         PaddingCollator(tokenizer.pad_token_id),
+        choose,
         mask_token_id=tokenizer.mask_token_id,
-        special_ids=tokenizer.all_special_ids,
         vocabulary=len(tokenizer),
-        probability=0.15,
     )
     model = AutoModelForMaskedLM.from_pretrained(teacher).eval()
     held_out = blocks[-6:]

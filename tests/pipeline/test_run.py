@@ -254,9 +254,10 @@ def test_a_changed_language_delta_redoes_the_teachers_that_carry_it(runs, small_
         """Names of the stages whose own inputs change with a delta's file."""
         inputs = []
         file = Path(language_deltas[code])
-        kept = file.read_bytes()
-        for content in (kept, kept + b" "):
-            file.write_bytes(content)
+        kept, other = file.read_bytes(), SparseDelta.load(file)
+        for said in ("once", "again"):
+            other.metadata["said"] = said
+            other.save(file)
             stages = stages_of(recipe, preflight(recipe, file.parent / "checked"), command="", progress=False)
             inputs.append({stage.name: stage.settings for stage in stages})
         file.write_bytes(kept)
