@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
+from ..errors import InputError
 from ..pipeline.preflight import check_writable
+from ..pipeline.processes import started_processes
 from ..pipeline.run import RunResult, run
 from ..recipe import (
     BilingualSettings,
@@ -131,8 +133,15 @@ def run_demo(output_dir: str | Path, *, seed: int = 0, fresh: bool = False, prog
         progress: Show progress bars.
 
     Raises:
-        InputError: nothing can be written there, or another run is writing there.
+        InputError: nothing can be written there, another run is writing there, or several processes were started.
     """
+    if (processes := started_processes()) > 1:
+        raise InputError(
+            "the demo is one process's work",
+            field="WORLD_SIZE",
+            value=processes,
+            remedy="start it without torchrun or accelerate launch",
+        )
     folder = Path(output_dir)
     check_writable(folder)
     threads = torch.get_num_threads()

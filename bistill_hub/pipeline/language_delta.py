@@ -36,7 +36,7 @@ _INPUTS_FILE = "inputs.json"
 
 
 class LanguageDeltaSettings(BaseModel):
-    """Course of the training of a language SFT; batch, block size and rate are those of the paper's scripts."""
+    """Course of the training of a language SFT; the defaults are meant for a GPU and megabytes of text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-from bistill_hub import run
-from bistill_hub.demo.demo import demo_recipe
+from bistill_hub import InputError, run
+from bistill_hub.demo.demo import demo_recipe, run_demo
 from bistill_hub.evaluation.results import retention
 
 TASKS = ("ner", "pos", "nli", "qa")
@@ -104,3 +104,10 @@ def test_a_second_demo_finds_everything_finished(demo):
 
     again = run_demo(demo.run.repository.parent.parent, progress=False)
     assert all(stage.skipped for stage in again.run.stages)
+
+
+def test_several_processes_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="WORLD_SIZE = 2: the demo is one process's work"):
+        run_demo(tmp_path / "demo")
+    assert not (tmp_path / "demo").exists()
