@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint check format wheel pre-commit clean
+.PHONY: help setup test lint check docs format wheel pre-commit clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -24,6 +24,14 @@ lint: setup ## check style, format and types; changes nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(BIN)/.docs ## build the site into build/site, a warning is an error, and test it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	$(BIN)/python -m pytest -m docs tests/site
+
+$(BIN)/.docs: $(BIN)/.complete
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,docs]'
+	touch $@
 
 check: lint test ## everything that must pass before a commit
 

@@ -15,7 +15,12 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
-    from .distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
+    from .distillation.sparse_fine_tuning import SparseFineTuningArguments
+    from .distillation.task import (
+        SparseTaskDistillationArguments,
+        SparseTaskDistillationTrainer,
+        SparseTaskFineTuningTrainer,
+    )
     from .errors import BistillError, InputError
     from .evaluation.answering import answer
     from .evaluation.evaluate import evaluate_pair
@@ -59,8 +64,10 @@ _HOMES = {
     "PretrainingSettings": "pretraining",
     "Recipe": "recipe",
     "SparseDelta": "model.sparse_delta",
+    "SparseFineTuningArguments": "distillation.sparse_fine_tuning",
     "SparseTaskDistillationArguments": "distillation.task",
     "SparseTaskDistillationTrainer": "distillation.task",
+    "SparseTaskFineTuningTrainer": "distillation.task",
     "StudentParts": "student.build",
     "add_task": "hub.add_task",
     "answer": "evaluation.answering",
@@ -96,8 +103,10 @@ __all__ = [
     "PretrainingSettings",
     "Recipe",
     "SparseDelta",
+    "SparseFineTuningArguments",
     "SparseTaskDistillationArguments",
     "SparseTaskDistillationTrainer",
+    "SparseTaskFineTuningTrainer",
     "StudentParts",
     "__version__",
     "add_task",

@@ -67,11 +67,19 @@ class StudentSettings(_Settings):
     vocabulary_size: int | None = Field(None, ge=1, description="tokens to keep, instead of the threshold")
     vocabulary_multiple_of: int = Field(1, ge=1, description="round the vocabulary up to a multiple; 64 suits GPUs")
     must_keep: tuple[str, ...] = Field((), description="pieces or words that stay however rare they are")
+    vocabulary: Literal["pair", "whole"] = Field(
+        "pair", description="the pieces of the languages, or the teacher's whole vocabulary (a multilingual student)"
+    )
+    initialisation: Literal["teacher", "random"] = Field(
+        "teacher", description="the teacher's layers, or random weights (a student from scratch)"
+    )
     keep_language_modelling_head: bool = Field(True, description="trim and ship the teacher's head, where it has one")
 
     @property
     def vocabulary_rule(self) -> str:
         """How the tokens are chosen, in words."""
+        if self.vocabulary == "whole":
+            return "all of the teacher's"
         if self.vocabulary_size is None:
             rule = f"those with a relative frequency of at least {self.min_token_probability:g} in either corpus"
         else:
@@ -109,8 +117,23 @@ class BilingualSettings(_Settings):
     masked_share: float = Field(0.0, ge=0, lt=1, description="share of the tokens hidden from teacher and student")
     divergence_weight: float = Field(0.0, ge=0, description="weight of the attentions' Kullback-Leibler divergence")
     relations_weight: float = Field(0.0, ge=0, description="weight of MiniLMv2's relations of the last layers")
+    masked_lm_weight: float = Field(
+        0.0, ge=0, description="weight of the cross-entropy with the hidden tokens themselves; needs masked_share"
+    )
+    cosine_weight: float = Field(0.0, ge=0, description="weight of the cosine distance of the last hidden states")
     precision: Precision = Field("fp32", description=_PRECISION)
     teacher_precision: Precision = Field("fp32", description=_TEACHER_PRECISION)
+
+    @model_validator(mode="after")
+    def _hidden_tokens_are_there(self) -> BilingualSettings:
+        if self.masked_lm_weight and not self.masked_share:
+            raise InputError(
+                "the cross-entropy with hidden tokens needs some that are hidden",
+                field="masked_share",
+                value=self.masked_share,
+                remedy="hide some, 0.15 for example, or leave masked_lm_weight at 0",
+            )
+        return self
 
 
 class TaskTeacher(_Settings):
@@ -138,13 +161,21 @@ class TaskTeacher(_Settings):
 class SparseSettings(_Settings):
     """Phase 2: task distillation under Lottery-Ticket Sparse Fine-Tuning."""
 
-    density: float = Field(0.08, gt=0, le=1, description="share of the encoder's entries that may change")
+    density: float = Field(
+        0.08, gt=0, le=1, description="share of the encoder's entries that may change; 1: all, without a dense stage"
+    )
     dense_epochs: float = Field(3.0, gt=0, description="passes with every entry free, to find those that move most")
     sparse_epochs: float = Field(10.0, gt=0, description="passes from the start again, with the chosen entries free")
     batch_size: int = Field(8, gt=0, description="examples per batch")
     accumulation: int = Field(1, gt=0, description="batches per update")
     learning_rate: float = Field(5e-5, gt=0, description="peak rate of each stage, decaying linearly to 0")
     temperature: float = Field(2.0, gt=0, description="divides the logits of student and teacher before the softmax")
+    learns_from: Literal["teacher", "labels"] = Field(
+        "teacher", description="the task teacher's states and logits, or the labels alone (fine-tuning)"
+    )
+    attention_weight: float = Field(1.0, ge=0, description="weight of the attention probabilities' loss")
+    hidden_weight: float = Field(1.0, ge=0, description="weight of the hidden states' loss")
+    logits_weight: float = Field(1.0, ge=0, description="weight of the logits' soft cross-entropy")
     iterations: int = Field(1, ge=1, description="rounds of dense training, selection and sparse training")
     freeze_layer_norms: bool = Field(True, description="keep LayerNorms out of what may change")
     precision: Precision = Field("fp32", description=_PRECISION)
@@ -195,6 +226,9 @@ class Recipe(_Settings):
     license_name: str | None = Field(None, pattern=r"\S", description="name of a licence that the Hub calls `other`")
     license_link: str | None = Field(None, pattern=r"\S", description="address of that licence's text")
     limits: str = Field(pattern=r"\S", description="the contributor's own words on limits and biases, for the card")
+    further_languages: tuple[Language, ...] = Field(
+        (), description="languages beside the pair's that phases 0 and 1 read, for a multilingual student"
+    )
     student: StudentSettings = Field(StudentSettings(), description="phase 0")
     bilingual: BilingualSettings = Field(BilingualSettings(), description="phase 1")
     tasks: tuple[TaskRecipe, ...] = Field((), description="what the student is fine-tuned for, each task once")
@@ -228,6 +262,14 @@ class Recipe(_Settings):
                 remedy="choose another source or target",
             )
         codes = (self.source.code, self.target.code)
+        read = [language.code for language in self.text_languages]
+        if len(set(read)) != len(read):
+            raise InputError(
+                "each language may be named once, and those of the pair are read anyway",
+                field="further_languages",
+                value=read[2:],
+                remedy="remove the one that is named twice",
+            )
         if unknown := sorted(set(self.teacher.language_deltas) - set(codes)):
             raise InputError(
                 "names languages that are not of the pair",
@@ -241,6 +283,11 @@ class Recipe(_Settings):
     def languages(self) -> tuple[Language, Language]:
         """Source and target."""
         return self.source, self.target
+
+    @property
+    def text_languages(self) -> tuple[Language, ...]:
+        """The languages whose text phases 0 and 1 read: source, target and further ones."""
+        return (*self.languages, *self.further_languages)
 
     @property
     def sha256(self) -> str:

@@ -223,6 +223,9 @@ class LabelledSource(_Source):
         "* stands for anything, ? for one character, [ab] for one of these",
     )
     limit: int | None = Field(None, gt=0, description="read at most this many examples, of those that `where` keeps")
+    answer_language: str | None = Field(
+        None, description="compare answers by MLQA's rules for this language, such as de, instead of by SQuAD's"
+    )
 
     @property
     def subset(self) -> str | None:

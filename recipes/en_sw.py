@@ -10,32 +10,10 @@
 import sys
 from collections.abc import Mapping
 
-from bistill_hub.recipe import (
-    BilingualSettings,
-    Language,
-    Recipe,
-    SparseSettings,
-    StudentSettings,
-    TaskRecipe,
-    TaskTeacher,
-    Teacher,
-)
-from bistill_hub.sources import LabelledSource, TextSource
-
-
-def wikipedia(code: str) -> TextSource:
-    """The language's Wikipedia."""
-    return TextSource(dataset="wikimedia/wikipedia", config=f"20231101.{code}", split="train")
-
-
-def conll_2003(split: str) -> LabelledSource:
-    """English newswire; miscellaneous names have no counterpart in the target's labels."""
-    return LabelledSource(
-        dataset="eriktks/conll2003",
-        revision="refs/convert/parquet",
-        split=split,
-        label_map={"MISC": "O"},
-    )
+from bistill_hub import families
+from bistill_hub.families import conll_2003, wikipedia
+from bistill_hub.recipe import Language, Recipe, TaskRecipe, Teacher
+from bistill_hub.sources import LabelledSource
 
 
 def masakhane(dataset: str, **fields: Mapping[str, str]) -> LabelledSource:
@@ -72,16 +50,16 @@ def english_ewt(split: str) -> LabelledSource:
 
 RECIPE = Recipe(
     name="bistill-en-sw",
-    source=Language(code="en", name="English", text=wikipedia("en")),
-    target=Language(code="sw", name="Swahili", text=wikipedia("sw")),
+    source=Language(code="en", name="English", text=wikipedia("en", revision=None)),
+    target=Language(code="sw", name="Swahili", text=wikipedia("sw", revision=None)),
     teacher=Teacher(model="google-bert/bert-base-multilingual-cased"),
     license="apache-2.0",
     limits=(
         "The text is Wikipedia, the labels are of news: other domains and spoken language may fare worse. Names of "
         "people and places carry the biases of both sources."
     ),
-    student=StudentSettings(layer_reduction_factor=2),
-    bilingual=BilingualSettings(steps=200_000, batch_size=8, learning_rate=1e-4, evaluation_every=5_000),
+    student=families.STUDENT,
+    bilingual=families.BILINGUAL,
     tasks=(
         TaskRecipe(
             name="ner",
@@ -89,8 +67,8 @@ RECIPE = Recipe(
             validation=conll_2003("validation"),
             test_source=conll_2003("test"),
             test_target=masakhane("masakhaner2", label_map={"DATE": "O"}),
-            teacher=TaskTeacher(epochs=3, batch_size=32, learning_rate=5e-5),
-            distillation=SparseSettings(density=0.08, dense_epochs=3, sparse_epochs=10, batch_size=8),
+            teacher=families.TAGGING_TEACHER,
+            distillation=families.TAGGING,
         ),
         TaskRecipe(
             name="pos",
@@ -98,8 +76,8 @@ RECIPE = Recipe(
             validation=english_ewt("dev"),
             test_source=english_ewt("test"),
             test_target=masakhane("masakhapos"),
-            teacher=TaskTeacher(epochs=3, batch_size=32, learning_rate=5e-5),
-            distillation=SparseSettings(density=0.08, dense_epochs=3, sparse_epochs=10, batch_size=8),
+            teacher=families.TAGGING_TEACHER,
+            distillation=families.TAGGING,
         ),
         TaskRecipe(
             name="nli",
@@ -107,9 +85,9 @@ RECIPE = Recipe(
             validation=xnli("en", "validation"),
             test_source=xnli("en", "test"),
             test_target=xnli("sw", "test"),
-            max_length=128,
-            teacher=TaskTeacher(epochs=3, batch_size=32, learning_rate=3e-5),
-            distillation=SparseSettings(density=0.08, dense_epochs=5, sparse_epochs=5, batch_size=8),
+            max_length=families.NLI_LENGTH,
+            teacher=families.NLI_TEACHER,
+            distillation=families.NLI,
         ),
         TaskRecipe(
             name="qa",
@@ -117,11 +95,9 @@ RECIPE = Recipe(
             validation=squad("validation"),
             test_source=tydi_gold("english"),
             test_target=tydi_gold("swahili"),
-            max_length=384,
-            teacher=TaskTeacher(epochs=2, batch_size=32, learning_rate=3e-5),
-            distillation=SparseSettings(
-                density=0.08, dense_epochs=2, sparse_epochs=2, batch_size=8, freeze_layer_norms=False
-            ),
+            max_length=families.QA_LENGTH,
+            teacher=families.QA_TEACHER,
+            distillation=families.QA,
         ),
     ),
     unverified=(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping
+import pickle
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import miniature
 import pytest
+from filelock import FileLock
 
 # torch and the Hugging Face libraries read these when they are imported, which the tests do after this file.
 os.environ.update(
@@ -22,7 +24,13 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
 )
 
-_LONGEST = ("tests/demo/test_demo.py", "tests/pipeline/test_killed.py", "tests/pipeline/test_processes_of_a_run.py")
+_LONGEST = (
+    "tests/demo/test_demo.py",
+    "tests/student/test_real_text.py",
+    "tests/test_backbone_matrix.py",
+    "tests/pipeline/test_killed.py",
+    "tests/pipeline/test_processes_of_a_run.py",
+)
 """Begun first, so that no process is left with one of them when the others have finished."""
 
 
@@ -39,6 +47,32 @@ def _quick_collections() -> Iterator[None]:
     gc.unfreeze()
 
 
+class BuiltOnce:
+    """Things that take long to make and are made by one process of pytest-xdist for all of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, name: str, build: Callable[[Path], Any]) -> Any:
+        """Return what `build` made of a folder of that name, in this process or, pickled, in another one."""
+        folder = self.folder / name
+        folder.parent.mkdir(exist_ok=True)
+        finished = folder.with_suffix(".pickle")
+        with FileLock(folder.with_suffix(".lock")):
+            if not finished.is_file():
+                finished.write_bytes(pickle.dumps(build(folder)))
+            return pickle.loads(finished.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> BuiltOnce:
+    """Calls a function that writes a folder, unless another process has done so."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built-once"
+    folder.mkdir(exist_ok=True)
+    return BuiltOnce(folder)
+
+
 _LINES = 400
 _SPLITS = {"train": 200, "dev": 50, "test": 50}
 
@@ -53,57 +87,60 @@ def world_lines() -> Mapping[str, list[str]]:
 
 
 @pytest.fixture(scope="session")
-def text_files(world_lines: Mapping[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+def text_files(world_lines: Mapping[str, list[str]], built_once: BuiltOnce) -> Mapping[str, Path]:
     """`world_lines` as files, a sentence a line, by language."""
-    folder = tmp_path_factory.mktemp("text")
-    return {
-        language: miniature.write_lines(folder / f"{language}.txt", lines) for language, lines in world_lines.items()
-    }
 
-
-@pytest.fixture(scope="session")
-def ner_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Path]]:
-    """CoNLL files (`token<TAB>tag`) by language and split; no sentence is in two splits."""
-    folder = tmp_path_factory.mktemp("ner")
-    files: dict[str, dict[str, Path]] = {}
-    for language in miniature.LANGUAGES:
-        tagged = iter(miniature.sentences(language, sum(_SPLITS.values()), seed=1))
-        files[language] = {
-            split: miniature.write_conll(folder / language / f"{split}.conll", [next(tagged) for _ in range(count)])
-            for split, count in _SPLITS.items()
+    def write(folder: Path) -> Mapping[str, Path]:
+        return {
+            language: miniature.write_lines(folder / f"{language}.txt", lines)
+            for language, lines in world_lines.items()
         }
-    return files
+
+    return built_once("text", write)
 
 
 @pytest.fixture(scope="session")
-def tiny_teacher_dirs(text_files: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+def ner_files(built_once: BuiltOnce) -> Mapping[str, Mapping[str, Path]]:
+    """CoNLL files (`token<TAB>tag`) by language and split; no sentence is in two splits."""
+
+    def write(folder: Path) -> Mapping[str, Mapping[str, Path]]:
+        files: dict[str, dict[str, Path]] = {}
+        for language in miniature.LANGUAGES:
+            tagged = iter(miniature.sentences(language, sum(_SPLITS.values()), seed=1))
+            files[language] = {
+                split: miniature.write_conll(folder / language / f"{split}.conll", [next(tagged) for _ in range(count)])
+                for split, count in _SPLITS.items()
+            }
+        return files
+
+    return built_once("ner", write)
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher_dirs(text_files: Mapping[str, Path], built_once: BuiltOnce) -> Mapping[str, Path]:
     """Pre-trained checkpoints by backbone: 6 layers of width 32, 4 heads, up to 128 tokens. Do not write into them."""
     from bistill_hub.pretraining import PretrainingSettings, pretrain
     from bistill_hub.sources import TextSource
 
-    folder = tmp_path_factory.mktemp("teachers")
     sources = {language: TextSource(path=str(file)) for language, file in text_files.items()}
-    return {
-        backbone: pretrain(
-            sources,
-            folder / backbone,
-            PretrainingSettings(
-                backbone=backbone,
-                vocab_size=400,
-                hidden_size=32,
-                num_hidden_layers=6,
-                num_attention_heads=4,
-                intermediate_size=64,
-                max_length=128,
-                steps=30,
-                batch_size=8,
-                learning_rate=5e-3,
-                seed=1,
-            ),
-            progress=False,
+
+    def train(folder: Path) -> Path:
+        settings = PretrainingSettings(
+            backbone=folder.name,
+            vocab_size=400,
+            hidden_size=32,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_length=128,
+            steps=30,
+            batch_size=8,
+            learning_rate=5e-3,
+            seed=1,
         )
-        for backbone in ("bert", "xlm-roberta")
-    }
+        return pretrain(sources, folder, settings, progress=False)
+
+    return {backbone: built_once(f"teachers/{backbone}", train) for backbone in ("bert", "xlm-roberta")}
 
 
 def _small_recipe(backbone: str, teachers: Mapping[str, Path], text: Mapping[str, Path], ner: Mapping[str, Any]) -> Any:
@@ -147,12 +184,14 @@ def small_recipes(
 
 
 @pytest.fixture(scope="session")
-def runs(small_recipes: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+def runs(small_recipes: Mapping[str, Any], built_once: BuiltOnce) -> Mapping[str, Any]:
     """The result of a whole run by backbone. Do not write into its folders."""
     from bistill_hub import run
 
-    folder = tmp_path_factory.mktemp("runs")
-    return {name: run(recipe, folder / name, progress=False) for name, recipe in small_recipes.items()}
+    return {
+        name: built_once(f"runs/{name}", lambda folder: run(small_recipes[folder.name], folder, progress=False))
+        for name in small_recipes
+    }
 
 
 @dataclass(frozen=True)

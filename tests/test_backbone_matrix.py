@@ -7,8 +7,6 @@ BISTILL_UPDATE_DOCS=1 it writes them.
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import miniature
@@ -16,6 +14,7 @@ import pytest
 import tiny_tasks
 import torch
 import transformers
+from fresh import run_fresh
 from safetensors.torch import load_file
 from tiny_models import HEADS, SPECIAL_IDS, class_of, tiny_model
 from tokenizer_kinds import KINDS
@@ -231,14 +230,8 @@ def remote(pairs, tmp_path_factory):
     """What a process without the package gets of every pair through every Auto class, with trust_remote_code."""
     home = tmp_path_factory.mktemp("remote")
     folders = [(backbone, str(pairs(backbone).repository)) for backbone in BACKBONES]
-    done = subprocess.run(
-        [sys.executable, "-c", f"PAIRS = {folders!r}\nCLASSES = {list(AUTO.values())!r}\n{PROBE}"],
-        env={**os.environ, "HF_MODULES_CACHE": str(home)},
-        cwd=home,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    code = f"PAIRS = {folders!r}\nCLASSES = {list(AUTO.values())!r}\n{PROBE}"
+    done = run_fresh(code, env={**os.environ, "HF_MODULES_CACHE": str(home)}, cwd=home)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 

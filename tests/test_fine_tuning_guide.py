@@ -2,11 +2,10 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+from fresh import run_fresh
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "fine_tuning.md").read_text(encoding="utf-8")
@@ -25,9 +24,7 @@ def test_the_snippet_learns_and_leaves_a_plain_checkpoint(runs, tmp_path):
     quick = code.replace(settings, "num_train_epochs=15, learning_rate=3e-3, use_cpu=True")
     assert quick != code
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", quick], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_fresh(quick, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "mine" / "final")
     assert type(model).__name__ == "BertForSequenceClassification"

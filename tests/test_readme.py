@@ -4,12 +4,11 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from fresh import run_fresh
 from hubserver.visitor import own, serving
 
 from bistill_hub import cli
@@ -65,9 +64,7 @@ def test_python_snippets_run(place, code):
     environment = {**os.environ, "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"}
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         environment.pop(variable, None)
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True, check=False
-    )
+    result = run_fresh(code, env=environment, cwd=place)
     assert result.returncode == 0, result.stderr[-3000:]
 
 

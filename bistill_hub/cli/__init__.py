@@ -6,6 +6,7 @@ so that `--help` answers at once.
 
 from .add_task import add_task_command
 from .check import check_command
+from .compare import compare_command
 from .convert import convert_teacher_command
 from .demo import demo_command
 from .evaluate import eval_command
@@ -17,7 +18,9 @@ from .pairs import pairs_command
 from .plan import plan_command
 from .pretrain import pretrain_command
 from .push import push_command
+from .recipes import recipes_command
 from .run import run_command
+from .score import score_command
 from .train_language_delta import train_language_delta_command
 from .trim import trim_command
 
@@ -31,12 +34,15 @@ for _command in (
     trim_command,
     convert_teacher_command,
     eval_command,
+    score_command,
+    compare_command,
     package_command,
     export_command,
     check_command,
     push_command,
     add_task_command,
     pairs_command,
+    recipes_command,
     pretrain_command,
     train_language_delta_command,
 ):

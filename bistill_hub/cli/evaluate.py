@@ -50,6 +50,12 @@ Example, with a file and a data set of the Hub:
     metavar="FILE",
     help="Write the scores there too, in the form of a pair's results.json.",
 )
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Keep the predictions there, one file a model and language. After an interruption the same command goes on.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def eval_command(
     pair: str,
@@ -59,16 +65,20 @@ def eval_command(
     revision: str | None,
     max_length: int | None,
     file: Path | None,
+    predictions: Path | None,
     quiet: bool,
 ) -> None:
     """Score PAIR on a task, in one of its languages or in both.
 
     PAIR is a Hub id or a folder that a run packaged. A test set is a file, or the fields of a source as JSON: `path` or
-    `dataset`, and `config`, `split`, `revision`, `columns`, `label_map`, `limit`.
+    `dataset`, and `config`, `split`, `revision`, `columns`, `label_map`, `where`,
+    `limit`, `answer_language`. `bistill score` scores kept predictions again.
     """
     sources = _sources(tests)
     if file is not None:
         check_output_file("--json", file)
+    if predictions is not None:
+        _check_folder(predictions)
     room = _check_pair(pair, task, sources, revision)
     if max_length is not None and max_length > room:
         raise InputError(
@@ -93,6 +103,7 @@ def eval_command(
         revision=revision,
         max_length=max_length or min(USUAL_LENGTH, room),
         progress=not quiet,
+        predictions_dir=predictions,
     )
     Console().print(score_table(results))
     if file is not None:
@@ -109,27 +120,46 @@ def _sources(words: Sequence[str]) -> dict[str, LabelledSource]:
     Raises:
         InputError: a word is not of the right form, a language is given twice, or a file is missing or empty.
     """
+    found = by_language("--test", words, example="sw=test.conll")
+    return {code: labelled_source(f"--test {code}", value) for code, value in found.items()}
+
+
+def labelled_source(option: str, value: str) -> LabelledSource:
+    """Read what an option says of labelled data, a file or a source's fields as JSON; a file is checked to be there.
+
+    Args:
+        option: The option, named in errors.
+        value: What was given to it.
+
+    Raises:
+        InputError: it is not of the right form, or the file is missing or empty.
+    """
     from pydantic import ValidationError
 
     from ..sources import LabelledSource
 
-    sources = {}
-    for code, value in by_language("--test", words, example="sw=test.conll").items():
-        option = f"--test {code}"
-        fields: object = value
-        if value.lstrip().startswith("{"):
-            try:
-                fields = json.loads(value)
-            except json.JSONDecodeError as error:
-                raise InputError(
-                    f"not JSON ({error})", field=option, value=value, remedy="correct it, or name a file"
-                ) from error
+    fields: object = value
+    if value.lstrip().startswith("{"):
         try:
-            sources[code] = LabelledSource.model_validate(fields)
-        except ValidationError as error:
-            raise InputError.from_validation(error, within=option) from error
-        sources[code].check(option)
-    return sources
+            fields = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"not JSON ({error})", field=option, value=value, remedy="correct it, or name a file"
+            ) from error
+    try:
+        source = LabelledSource.model_validate(fields)
+    except ValidationError as error:
+        raise InputError.from_validation(error, within=option) from error
+    source.check(option)
+    return source
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the folder for predictions, and refuse one that cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_writable("--predictions", folder, error) from error
 
 
 def _check_pair(pair: str, task: str, sources: Mapping[str, LabelledSource], revision: str | None) -> int:

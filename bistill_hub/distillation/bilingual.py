@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +13,23 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainingArguments
 
-from ..batches import PaddingCollator
+from ..batches import MODEL_INPUTS, PaddingCollator
 from ..corpora import BilingualBlocks, OneLanguageBatches
 from ..errors import InputError
+from .comparison import ATTENTION, DIVERGENCE, HIDDEN, RELATIONS
+from .exact_averaging import ExactAveragingTrainer
 from .language_teacher import LanguageTeacher
+from .last_states import cosine_distance, head_at, logits_at, noting_last_states
 from .losses import soft_cross_entropy
-from .masking import MASKED, EpochOf, MaskingCollator, TokenChooser
+from .masking import MASKED, ORIGINAL, EpochOf, MaskingCollator, TokenChooser
 from .trainer import DistillationTrainer
+
+TEMPERATURE = 2.0
+"""What logits are divided by before they are compared, unless another one is given."""
+
+LOGITS, COSINE, MASKED_LM = "logits", "cosine", "masked_lm"
+OBJECTIVE = (ATTENTION, HIDDEN, DIVERGENCE, RELATIONS, LOGITS, COSINE, MASKED_LM)
+"""The terms that phase 1 can have; the weight of each is a setting, `attention_weight` for example."""
 
 
 @dataclass
@@ -42,7 +53,15 @@ class BilingualDistillationArguments(TrainingArguments):
     relation_heads: int | None = field(
         default=None, metadata={"help": "heads of the relations; None takes the attention's"}
     )
-    temperature: float = field(default=2.0, metadata={"help": "what logits are divided by before they are compared"})
+    temperature: float = field(
+        default=TEMPERATURE, metadata={"help": "what logits are divided by before they are compared"}
+    )
+    masked_lm_weight: float = field(
+        default=0.0, metadata={"help": "weight of the cross-entropy with the hidden tokens themselves; 0 leaves it out"}
+    )
+    cosine_weight: float = field(
+        default=0.0, metadata={"help": "weight of the last hidden states' cosine distance; 0 leaves it out"}
+    )
     masked_share: float = field(
         default=0.0, metadata={"help": "share of the tokens hidden from both models; 0 gives them the text as it is"}
     )
@@ -57,9 +76,10 @@ class BilingualDistillationArguments(TrainingArguments):
         """Check what this class adds.
 
         Raises:
-            InputError: the temperature or the share is out of range.
+            InputError: the temperature or the share is out of range, or no term is asked for that can be formed.
         """
         super().__post_init__()
+        check_objective(self)
         if not 0 <= self.masked_share < 1:
             raise InputError(
                 "not a share", field="masked_share", value=self.masked_share, remedy="give a number from 0 to below 1"
@@ -70,18 +90,125 @@ class BilingualDistillationArguments(TrainingArguments):
             )
 
 
+def weights_of(settings: Any) -> dict[str, float]:
+    """Return the weights of the terms that are wanted, by name; those of weight 0 are left out.
+
+    Args:
+        settings: `BilingualDistillationArguments`, or a recipe's `bilingual`.
+    """
+    weights = {term: float(getattr(settings, f"{term}_weight")) for term in OBJECTIVE}
+    return {term: weight for term, weight in weights.items() if weight}
+
+
+def needs_teacher(terms: Collection[str]) -> bool:
+    """Tell whether any of the terms asks the teacher: all do but the masked tokens' cross-entropy."""
+    return bool(set(terms) - {MASKED_LM})
+
+
+def check_objective(settings: Any) -> None:
+    """Refuse an objective that is none.
+
+    Args:
+        settings: As for `weights_of`.
+
+    Raises:
+        InputError: every weight is 0, or hidden tokens are asked for where none is hidden.
+    """
+    wanted = weights_of(settings)
+    if not wanted:
+        raise InputError(
+            "every term's weight is 0, so there is nothing to learn",
+            field="attention_weight",
+            value=settings.attention_weight,
+            remedy=f"give one of {', '.join(f'{term}_weight' for term in OBJECTIVE)}",
+        )
+    if MASKED_LM in wanted and not settings.masked_share:
+        raise InputError(
+            "the cross-entropy with hidden tokens needs some that are hidden",
+            field="masked_share",
+            value=settings.masked_share,
+            remedy="hide some, 0.15 for example, or leave masked_lm_weight at 0",
+        )
+
+
+def form_terms(
+    run: Callable[[], tuple[dict[str, Tensor], Any, Any]],
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    inputs: Mapping[str, Tensor],
+    wanted: Collection[str],
+    temperature: float,
+) -> tuple[dict[str, Tensor], Any]:
+    """Run student and teacher, and add to the terms of their layers those of heads and last states.
+
+    Heads are computed at the hidden tokens alone, where tokens are hidden.
+
+    Args:
+        run: Runs both on the batch and returns the layers' terms, the student's outputs and the teacher's.
+        student: The student itself, not wrapped.
+        teacher: The teacher; None where no term asks it.
+        inputs: The batch, with `attention_mask` and, where tokens are hidden, what `MaskingCollator` adds.
+        wanted: The names of the terms.
+        temperature: What logits are divided by before they are compared.
+
+    Returns:
+        The terms by name, as means over the batch, and the student's outputs.
+    """
+    hidden, states = inputs.get(MASKED), []
+    with ExitStack() as stack:
+        for model in (student, teacher):
+            if model is None:
+                continue
+            if hidden is not None:
+                stack.enter_context(head_at(model, hidden))
+            if COSINE in wanted:
+                states.append(stack.enter_context(noting_last_states(model)))
+        terms, ours, theirs = run()
+    mask = inputs["attention_mask"]
+    if COSINE in wanted:
+        terms[COSINE] = cosine_distance(states[0][0], states[1][0].to(mask.device), mask)
+    if LOGITS in wanted:
+        terms[LOGITS] = _logits_term(ours.logits, theirs.logits.to(mask.device), inputs, temperature)
+    if MASKED_LM in wanted:
+        terms[MASKED_LM] = _masked_lm_term(ours.logits, inputs)
+    return terms, ours
+
+
+def _logits_term(student: Tensor, teacher: Tensor, inputs: Mapping[str, Tensor], temperature: float) -> Tensor:
+    hidden = inputs.get(MASKED)
+    if hidden is None:
+        return soft_cross_entropy(student, teacher, temperature, inputs["attention_mask"])
+    ours, theirs = logits_at(student, hidden), logits_at(teacher, hidden)
+    return soft_cross_entropy(ours, theirs, temperature, hidden[hidden])
+
+
+def _masked_lm_term(logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    hidden = inputs[MASKED]
+    total = nn.functional.cross_entropy(
+        logits_at(logits, hidden).float(), inputs[ORIGINAL][hidden].to(logits.device), reduction="sum"
+    )
+    return total / hidden.sum().clamp(min=1)  # a micro-batch that hides nothing has the mean 0, not 0/0
+
+
 class BilingualDistillationTrainer(DistillationTrainer):
     """Teaches a headless student to reproduce the teacher's attentions and hidden states.
 
-    With a `logits_weight`, which the paper does not have, student and teacher are masked language models, and the
-    student's head is taught the teacher's distribution at every token too. With a `masked_share`, some tokens are
-    hidden from both models, for every term, and the head is taught at these alone (Sanh et al. 2019, DistilBERT). A
-    `divergence_weight` adds the Kullback-Leibler divergence of the attentions (Sun et al. 2020, MobileBERT), a
-    `relations_weight` that of the relations among queries, keys and values (Wang et al. 2021, MiniLMv2).
+    Further terms, which the paper does not have, come in with a weight of their own:
+
+    - `logits_weight`: student and teacher are masked language models, and the student's head is taught the teacher's
+      distribution at every token, or at those alone that a `masked_share` hides from both models, for every term (Sanh
+      et al. 2019, DistilBERT);
+    - `masked_lm_weight`: the student's head is asked for the hidden tokens themselves;
+    - `cosine_weight`: the cosine distance of the last hidden states (Sanh et al. 2019 again);
+    - `divergence_weight`: the Kullback-Leibler divergence of the attentions (Sun et al. 2020, MobileBERT);
+    - `relations_weight`: that of the relations among queries, keys and values (Wang et al. 2021, MiniLMv2).
+
+    A term of weight 0 is not formed, and a teacher that no term asks is neither run nor moved to the device.
 
     Args:
         model: The student: a headless encoder, or a masked language model.
-        teacher: The same of the teacher, with the student's vocabulary, or a `LanguageTeacher`.
+        teacher: The same of the teacher, with the student's vocabulary, or a `LanguageTeacher`. None where no term asks
+            it: with `masked_lm_weight` alone.
         args: `BilingualDistillationArguments`.
         train_dataset: `BilingualBlocks`, for balanced batches of one language each, or any data set of `input_ids`
             (and `attention_mask`), batched as transformers does.
@@ -89,7 +216,7 @@ class BilingualDistillationTrainer(DistillationTrainer):
 
     Raises:
         InputError: teacher and student do not fit together, or lack a head whose logits, or the tokenizer whose mask
-            token, is asked for.
+            token, is asked for; or there is no teacher and a term asks it.
     """
 
     args: BilingualDistillationArguments
@@ -100,20 +227,24 @@ class BilingualDistillationTrainer(DistillationTrainer):
         model: PreTrainedModel,
         args: BilingualDistillationArguments,
         *,
-        teacher: PreTrainedModel | LanguageTeacher,
+        teacher: PreTrainedModel | LanguageTeacher | None = None,
         **kwargs: Any,
     ) -> None:
-        self.term_weights = {
-            "attention": args.attention_weight,
-            "hidden": args.hidden_weight,
-            "divergence": args.divergence_weight,
-            "relations": args.relations_weight,
-        }
-        if args.logits_weight:
-            self.term_weights["logits"] = args.logits_weight
-            _check_heads(model, teacher.model if isinstance(teacher, LanguageTeacher) else teacher)
+        self.term_weights = weights_of(args)
+        _check_heads(model, teacher.model if isinstance(teacher, LanguageTeacher) else teacher, self.term_weights)
         if args.masked_share:
             kwargs.setdefault("data_collator", _masking_collator(model, args, kwargs.get("processing_class")))
+        self.asks_teacher = needs_teacher(self.term_weights)
+        if not self.asks_teacher:
+            ExactAveragingTrainer.__init__(self, model, args, **kwargs)
+            return
+        if teacher is None:
+            raise InputError(
+                "there is no teacher, and these terms ask it",
+                field="teacher",
+                value=[term for term in self.term_weights if needs_teacher([term])],
+                remedy="pass the teacher, or leave all weights but masked_lm_weight at 0",
+            )
         super().__init__(
             model,
             args,
@@ -127,20 +258,22 @@ class BilingualDistillationTrainer(DistillationTrainer):
             self.teacher.languages = self.teacher.languages or self.train_dataset.languages
 
     def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As in both phases, and the logits' term is a mean over tokens, or over those that are hidden."""
-        counts = super().term_counts(inputs)
-        if "logits" in self.term_weights:
-            counts["logits"] = _where_logits_count(inputs).sum().double()
-        return counts
+        """As in both phases; last states count at every token, heads at those that are hidden where some are."""
+        counts = super().term_counts(inputs) if self.asks_teacher else {}
+        tokens = inputs["attention_mask"].sum().double()
+        hidden = inputs[MASKED].sum().double() if MASKED in inputs else tokens
+        further = {COSINE: tokens, LOGITS: hidden, MASKED_LM: hidden}
+        return counts | {term: count for term, count in further.items() if term in self.term_weights}
 
     def loss_terms(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
         """Return the terms of a batch, and the student's outputs."""
-        terms, ours, theirs = self.compare(model, inputs)
-        if "logits" in self.term_weights:
-            terms["logits"] = soft_cross_entropy(
-                ours.logits, theirs.logits, self.args.temperature, _where_logits_count(inputs)
-            )
-        return terms, ours
+        student: PreTrainedModel = self.model
+        wanted, temperature = self.term_weights, self.args.temperature
+        if self.asks_teacher:
+            both = (student, self.teacher.model)
+            return form_terms(lambda: self.compare(model, inputs), *both, inputs, wanted, temperature)
+        read = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
+        return form_terms(lambda: ({}, model(**read), None), student, None, inputs, wanted, temperature)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of one language each where the data set knows its languages, else the Trainer's own."""
@@ -175,19 +308,16 @@ class BilingualDistillationTrainer(DistillationTrainer):
             return self.compute_loss(model, inputs).detach(), None, None
 
 
-def _check_heads(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    for field_, model in (("student", student), ("teacher", teacher)):
-        if not type(model).__name__.endswith("ForMaskedLM"):
+def _check_heads(student: PreTrainedModel, teacher: PreTrainedModel | None, wanted: Collection[str]) -> None:
+    for name, model, terms in (("student", student, (LOGITS, MASKED_LM)), ("teacher", teacher, (LOGITS,))):
+        asking = [f"{term}_weight" for term in terms if term in wanted]
+        if asking and model is not None and not type(model).__name__.endswith("ForMaskedLM"):
             raise InputError(
-                "logits_weight asks for the logits of a language-modelling head, which this has not",
-                field=field_,
+                f"{asking[0]} asks for the logits of a language-modelling head, which this has not",
+                field=name,
                 value=type(model).__name__,
-                remedy="load it through AutoModelForMaskedLM, or leave logits_weight at 0",
+                remedy=f"load it through AutoModelForMaskedLM, or leave {asking[0]} at 0",
             )
-
-
-def _where_logits_count(inputs: Mapping[str, Tensor]) -> Tensor:
-    return inputs.get(MASKED, inputs["attention_mask"])
 
 
 def _masking_collator(model: PreTrainedModel, args: BilingualDistillationArguments, tokenizer: Any) -> MaskingCollator:

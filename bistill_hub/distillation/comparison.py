@@ -63,7 +63,8 @@ class LayerwiseComparison:
             teacher.config.num_hidden_layers, layer_map=layer_map, kept=student.config.num_hidden_layers
         )
         backbone = backbone_for(teacher.config)
-        self.reads = backbone.has_attention_interface and DIVERGENCE not in self.terms and not recomputes
+        computed_again = recomputes and ATTENTION in self.terms
+        self.reads = backbone.has_attention_interface and DIVERGENCE not in self.terms and not computed_again
         for model in (student, teacher):
             model.set_attn_implementation(IMPLEMENTATION if self.reads else backbone.attentions_under)
         read = set(self.answers_to)

@@ -6,8 +6,7 @@ that the delta is of use to an encoder without one; a decoder that is tied to th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ from transformers import PreTrainedModel
 from ..batches import MODEL_INPUTS, PaddingCollator
 from ..corpora import BilingualBlocks, OneLanguageBatches
 from ..errors import InputError
+from .last_states import head_at, logits_at
 from .masking import Collate, EpochOf, TokenChooser
 from .sparse_fine_tuning import SparseFineTuningArguments, SparseFineTuningTrainer
 
@@ -117,9 +117,9 @@ class LanguageFineTuningTrainer(SparseFineTuningTrainer):
     def loss_terms(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
         """Return the cross-entropy of the chosen tokens, and the outputs, with logits [chosen, vocabulary]."""
         chosen = inputs["labels"] != _NO_LABEL
-        with _head_at(self.model, chosen):
+        with head_at(self.model, chosen):
             outputs = model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
-        logits = outputs.logits if outputs.logits.dim() == 2 else outputs.logits[chosen]
+        logits = logits_at(outputs.logits, chosen)
         return {"task": nn.functional.cross_entropy(logits.float(), inputs["labels"][chosen])}, outputs
 
     def held_out_loss(self) -> float:
@@ -160,22 +160,3 @@ class LanguageFineTuningTrainer(SparseFineTuningTrainer):
             vocabulary=len(tokenizer),
         )
         return self.load_batches(rows, batches, processes_per_batch=None if train else 1)
-
-
-@contextmanager
-def _head_at(model: PreTrainedModel, chosen: Tensor) -> Iterator[None]:
-    """Have a model's head read the chosen positions [batch, positions] alone: nobody reads the logits of others."""
-
-    def select(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        states = args[0] if args else None
-        if isinstance(states, Tensor) and states.dim() == 3 and states.shape[:2] == chosen.shape:
-            return (states[chosen], *args[1:])
-        return args
-
-    head = [child for name, child in model.named_children() if name != model.base_model_prefix]
-    hooks = [child.register_forward_pre_hook(select) for child in head]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

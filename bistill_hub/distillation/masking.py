@@ -16,6 +16,9 @@ from torch import Tensor
 MASKED = "masked"
 """The batch's entry that says which tokens are hidden: bool [batch, positions]."""
 
+ORIGINAL = "original_ids"
+"""The batch's entry that holds the ids as they were before some were hidden: int64 [batch, positions]."""
+
 
 class HasEpoch(Protocol):
     """A sampler that is told the epoch."""
@@ -101,7 +104,8 @@ class MaskingCollator:
         self.mask_token_id = mask_token_id
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Return the batch with hidden tokens, and `masked` beside it."""
+        """Return the batch with hidden tokens, and beside it `MASKED` and `ORIGINAL`."""
         batch = self.collate(features)
         hidden, _ = self.choose(batch)
-        return {**batch, "input_ids": batch["input_ids"].masked_fill(hidden, self.mask_token_id), MASKED: hidden}
+        ids = batch["input_ids"]
+        return {**batch, "input_ids": ids.masked_fill(hidden, self.mask_token_id), MASKED: hidden, ORIGINAL: ids}

@@ -2,6 +2,7 @@
 
 Dense training shows which entries matter, the model is rewound to where it started, and those entries alone are trained
 again. This may be done several times, with a share of the entries chosen each time. What is left is a `SparseDelta`.
+With every entry chosen at once (density 1) there is nothing to find out, and it is ordinary fine-tuning.
 What the loss is, which parameters may change in part and which are trained as a whole is left to subclasses.
 """
 
@@ -25,7 +26,7 @@ from ..model.sparse_delta import SparseDelta, state_sha256
 from ..student.backbones import backbone_for
 from .exact_averaging import ExactAveragingTrainer
 from .lottery_ticket import Ticket, TicketAdamW, TicketInForce, choose_ticket, join_tickets, ticket_size
-from .stage_records import REACHED_FILE, TICKET_FILE, StageRecords, of_iteration
+from .stage_records import REACHED_FILE, TICKET_FILE, StageRecords, of_iteration, selects
 
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
 _TRUE = ("1", "true", "t", "yes", "y", "on")
@@ -40,7 +41,7 @@ class SparseFineTuningArguments(TrainingArguments):
     num_train_epochs: float = field(default=10.0, metadata={"help": "epochs of the sparse stage"})
     dense_epochs: float = field(default=3.0, metadata={"help": "epochs of the dense stage, before the selection"})
     dense_max_steps: int = field(default=-1, metadata={"help": "updates of the dense stage; overrides its epochs"})
-    density: float = field(default=0.08, metadata={"help": "share of the entries that may change to select"})
+    density: float = field(default=0.08, metadata={"help": "share of the entries that may change to select; 1: all"})
     iterations: int = field(default=1, metadata={"help": "rounds of dense stage, selection and sparse stage"})
     freeze_layer_norms: bool = field(default=True, metadata={"help": "train no LayerNorm of the encoder"})
     delta_precision: str = field(default="fp32", metadata={"help": "what the delta's values are kept in: fp32 or fp16"})
@@ -79,6 +80,9 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
 
     With `iterations` n, each selects an n-th of the entries, among those not chosen before: dense training starts from
     what the sparse stage before it has reached, and the model is rewound to there, with all that is chosen so far free.
+
+    With density 1 and one iteration there is no dense stage and no selection: the stage that is called sparse trains
+    every eligible entry, with the optimizer of `args`, and the delta holds those that changed.
 
     Every parameter is of one of three kinds. Those of `whole_names` are trained as a whole in all stages and are dense
     in the delta. Others are eligible for the selection if they are to be trained and `may_change` says so. The rest is
@@ -157,6 +161,8 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
         record = StageRecords(Path(str(self.args.output_dir)), state_sha256(start))
         if not resume and self.is_world_process_zero():
             record.clear()
+        if not selects(self.args.density, self.args.iterations):
+            return self._train_every_entry(record, start, resume, **kwargs)
         ticket: Ticket = {}
         begun = start  # where the iteration begins
         result: Any = None
@@ -175,7 +181,7 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
                 if goes_on and self.is_world_process_zero():
                     record.write(REACHED_FILE, iteration, reached)
             begun = _changed(start, ticket, reached)
-        self._take_delta(start, ticket)
+        self._take_delta(start, self._mask_of(ticket))
         return result
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -220,6 +226,17 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
         record.write(TICKET_FILE, iteration, ticket)
         return ticket
 
+    def _train_every_entry(
+        self, record: StageRecords, start: Mapping[str, Tensor], resume: bool, **kwargs: Any
+    ) -> TrainOutput:
+        """Run the one stage that there is where no entry is left out."""
+        self._recall(record, TICKET_FILE, 1, resume)
+        if self.is_world_process_zero():
+            record.write(TICKET_FILE, 1, {}, entries=self._entries(1))
+        result = self._run_stage("sparse", 1, resume, **kwargs)
+        self._take_delta(start, {name: start[name] != p.detach() for name, p in self._eligible.items()})
+        return result
+
     def _train_chosen(self, ticket: Ticket, iteration: int, resume: bool, **kwargs: Any) -> TrainOutput:
         """Run a sparse stage: nothing but the ticket's entries, and what is trained as a whole, can move."""
         self._ticket, self._force = ticket, TicketInForce(self._eligible, ticket)
@@ -251,14 +268,18 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
             for name, value in given.items():
                 setattr(self.args, name, value)
 
-    def _take_delta(self, start: Mapping[str, Tensor], ticket: Ticket) -> None:
-        """Form the delta, and leave the model where it leads: what is scored then is what is published."""
+    def _mask_of(self, ticket: Ticket) -> dict[str, Tensor]:
+        """Give the ticket as a boolean tensor for each eligible parameter."""
         mask = {}
         for name, parameter in self._eligible.items():
             flat = torch.zeros(parameter.numel(), dtype=torch.bool)
             if name in ticket:
                 flat[ticket[name]] = True
             mask[name] = flat.view(parameter.shape)
+        return mask
+
+    def _take_delta(self, start: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> None:
+        """Form the delta, and leave the model where it leads: what is scored then is what is published."""
         delta = SparseDelta.from_models(start, self.model, mask, dense=self._whole, metadata=self.delta_metadata())
         kept = _PRECISIONS[self.args.delta_precision]
         delta.sparse = {name: replace(update, values=update.values.to(kept)) for name, update in delta.sparse.items()}

@@ -14,10 +14,15 @@ from ..errors import InputError
 from .lottery_ticket import ticket_size
 
 TICKET_FILE = "ticket.safetensors"
-"""All that is chosen up to an iteration's sparse stage: positions by parameter."""
+"""All that is chosen up to an iteration's sparse stage: positions by parameter; none where that is every entry."""
 
 REACHED_FILE = "reached.safetensors"
 """What a sparse stage that is not the last has reached: values at the chosen positions, and whole parameters."""
+
+
+def selects(density: float, iterations: int) -> bool:
+    """Tell whether entries are selected after a dense stage; not where every entry may change from the start."""
+    return density < 1 or iterations > 1
 
 
 def of_iteration(name: str, iteration: int) -> str:
@@ -44,12 +49,22 @@ class StageRecords:
             for file in self.folder.glob(name.replace(".", "*.")):
                 file.unlink()
 
-    def write(self, name: str, iteration: int, tensors: Mapping[str, Tensor]) -> None:
-        """Write one file, whole or not at all."""
+    def write(self, name: str, iteration: int, tensors: Mapping[str, Tensor], *, entries: int | None = None) -> None:
+        """Write one file, whole or not at all.
+
+        Args:
+            name: TICKET_FILE or REACHED_FILE.
+            iteration: Of which iteration.
+            tensors: Its content.
+            entries: How many entries are chosen, where their positions are left out; None: as many as there are.
+        """
         file = self.folder / of_iteration(name, iteration)
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".unfinished")
-        save_file(dict(tensors), unfinished, metadata={"start_sha256": self.start_sha256})
+        metadata = {"start_sha256": self.start_sha256}
+        if entries is not None:
+            metadata["entries"] = str(entries)
+        save_file(dict(tensors), unfinished, metadata=metadata)
         unfinished.replace(file)
 
     def read(self, name: str, iteration: int, entries: int | None = None) -> dict[str, Tensor]:
@@ -67,17 +82,18 @@ class StageRecords:
         if not file.is_file():
             return {}
         with safe_open(file, "pt") as tensors:
-            recorded = tensors.metadata()["start_sha256"]
-        if recorded != self.start_sha256:
+            recorded = tensors.metadata()
+        if recorded["start_sha256"] != self.start_sha256:
             raise InputError(
                 "the interrupted run started from other weights",
                 file=file,
                 remedy="give the trainer the same student and seed, or start afresh in an empty folder",
             )
         content = load_file(file)
-        if entries is not None and ticket_size(content) != entries:
+        chosen = int(recorded.get("entries", ticket_size(content)))
+        if entries is not None and chosen != entries:
             raise InputError(
-                f"the interrupted run chose {ticket_size(content)} entries, not {entries}",
+                f"the interrupted run chose {chosen} entries, not {entries}",
                 file=file,
                 remedy="give it the same density and iterations, or start afresh in an empty folder",
             )

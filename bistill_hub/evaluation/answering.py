@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..student.backbones import backbone_for
 from ..tasks import get_task
-from .evaluate import predict
+from .predicting import predict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -5,29 +5,39 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from ..batches import MODEL_INPUTS, PaddingCollator
 from ..errors import InputError, first_line
 from ..model.sparse_delta import state_sha256
 from ..sources import LabelledSource, file_sha256
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from .bootstrap import bootstrap_scores, interval
 from .digests import prediction_digests
+from .kept import KeptPredictions, read_predictions, write_predictions
 from .paired import Paired, paired_intervals
+from .predicting import predict
 from .results import Result
+from .scores import score_examples
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PADDED_TOKENS_AT_A_TIME = 8192
+
+__all__ = [
+    "TestSet",
+    "compare_with_teacher",
+    "evaluate_model",
+    "evaluate_pair",
+    "labels_of",
+    "predict",
+    "read_predictions",
+    "write_predictions",
+]
 
 
 @dataclass(frozen=True)
@@ -47,69 +57,6 @@ class TestSet:
     source: LabelledSource
 
 
-def predict(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    dataset: Dataset,
-    labels: tuple[str, ...],
-    *,
-    max_length: int = 256,
-    progress: bool = False,
-    description: str | None = None,
-) -> list[Any]:
-    """Predict a task's examples.
-
-    Features are batched by length, longest first, so that little is padded and memory peaks at once.
-
-    Args:
-        model: A model with the task's head, on any device.
-        tokenizer: Its tokenizer.
-        task: The task.
-        dataset: What `task.read` returned.
-        labels: The head's label names.
-        max_length: Sub-words that a feature may have.
-        progress: Show a progress bar.
-        description: What the bar is labelled with.
-
-    Returns:
-        One prediction an example, as the task's `decode` makes them.
-    """
-    from tqdm.auto import tqdm
-
-    features = task.encode(dataset, tokenizer, labels, max_length)
-    columns = [name for name in MODEL_INPUTS if name in features.column_names]
-    inputs = features.select_columns(columns)
-    lengths = np.array([len(ids) for ids in inputs["input_ids"]])
-    order = np.argsort(-lengths, kind="stable")
-    collate = PaddingCollator(model.config.pad_token_id or 0)
-    logits: list[Any] = [None] * len(inputs)
-    was_training = model.training
-    model.eval()
-    try:
-        with (
-            torch.inference_mode(),
-            tqdm(total=len(inputs), desc=description, disable=not progress, unit="inputs") as bar,
-        ):
-            start = 0
-            while start < len(order):
-                count = max(1, PADDED_TOKENS_AT_A_TIME // max(int(lengths[order[start]]), 1))
-                rows = order[start : start + count]
-                batch = collate([inputs[int(row)] for row in rows])
-                outputs = model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
-                if "start_logits" in outputs:
-                    found = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
-                else:
-                    found = outputs.logits
-                for row, array in zip(rows, found.float().cpu().numpy(), strict=True):
-                    logits[row] = array[: lengths[row]] if array.ndim == 2 else array
-                start += len(rows)
-                bar.update(len(rows))
-    finally:
-        model.train(was_training)
-    return task.decode(features, logits, dataset, labels)
-
-
 def evaluate_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -122,8 +69,12 @@ def evaluate_model(
     max_length: int = 256,
     seed: int | None = None,
     progress: bool = False,
+    predictions_file: Path | None = None,
 ) -> tuple[Result, list[Any]]:
     """Score a model on a test set.
+
+    Predictions are made slice by slice. With a file for them, finished slices are kept there, and what an interrupted
+    evaluation of the same model on the same data has left is not predicted again.
 
     Args:
         model: A model with the task's head.
@@ -136,6 +87,8 @@ def evaluate_model(
         max_length: Sub-words that a model input may have.
         seed: Seed of the training run behind the model, recorded with the score.
         progress: Show a progress bar.
+        predictions_file: Where the predictions are kept, one a line as JSON. Those of another model, or of other data,
+            are replaced.
 
     Returns:
         The record, and one prediction an example.
@@ -145,6 +98,18 @@ def evaluate_model(
     """
     dataset = task.read(test.source)
     task.check_labels(dataset, labels, source_file(test.source))
+    weights = state_sha256(model.state_dict())
+    kept = None
+    if predictions_file is not None:
+        kept = KeptPredictions.of(
+            predictions_file,
+            weights_sha256=weights,
+            tokenizer=tokenizer,
+            task=task,
+            dataset=dataset,
+            labels=labels,
+            max_length=max_length,
+        )
     predictions = predict(
         model,
         tokenizer,
@@ -154,30 +119,21 @@ def evaluate_model(
         max_length=max_length,
         progress=progress,
         description=f"{name} on {test.language}",
+        kept=kept,
     )
-    statistics = task.statistics(dataset, predictions)
-    low, high = interval(bootstrap_scores(statistics, task.main_score))
-    trivial = task.statistics(dataset, task.trivial(dataset, labels, training))
-    scores = task.score(dataset, predictions)
     source = test.source
     result = Result(
         task=task.name,
         task_version=task.version,
         model=name,
-        weights_sha256=state_sha256(model.state_dict()),
+        weights_sha256=weights,
         language=test.language,
         role=test.role,
         dataset=source.dataset or source.name,
         dataset_config=source.config,
         split=source.split,
         revision=f"sha256:{file_sha256(source.file)}" if source.path is not None else source.revision,
-        n=len(dataset),
-        metric=task.main_metric,
-        score=scores[task.main_metric],
-        low=low,
-        high=high,
-        trivial=float(task.main_score(trivial.sum(axis=0))),
-        scores=scores,
+        **asdict(score_examples(task, dataset, predictions, labels, training)),
         seed=seed,
         subset=source.subset,
         prediction_digests=prediction_digests(predictions),
@@ -221,6 +177,7 @@ def evaluate_pair(
     revision: str | None = None,
     max_length: int = 256,
     progress: bool = True,
+    predictions_dir: str | os.PathLike[str] | None = None,
 ) -> list[Result]:
     """Score a published or packaged pair on a task, zero-shot on the target language, and its teacher beside it.
 
@@ -232,6 +189,8 @@ def evaluate_pair(
         revision: Branch, tag or commit of the pair.
         max_length: Sub-words that a model input may have.
         progress: Show progress bars.
+        predictions_dir: Folder for the predictions, made where there is none: `student.sw.jsonl` and so on. A call that
+            was interrupted goes on with what it has left there.
 
     Returns:
         Records of the student and then of the teacher, in the order of `tests`.
@@ -275,13 +234,24 @@ def evaluate_pair(
     if teacher is not None:
         tuned = load_task_model(kind.head, os.fspath(teacher))
         models.append(("teacher", tuned, load_tokenizer(os.fspath(teacher))))
+    folder = None if predictions_dir is None else Path(predictions_dir)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     predicted: dict[str, dict[str, list[Any]]] = {test.language: {} for test in sets}
     for name, model, reader in models:
         labels = labels_of(model)
         for test in sets:
             result, predictions = evaluate_model(
-                model.to(device), reader, kind, test, labels, name=name, max_length=max_length, progress=progress
+                model.to(device),
+                reader,
+                kind,
+                test,
+                labels,
+                name=name,
+                max_length=max_length,
+                progress=progress,
+                predictions_file=None if folder is None else folder / f"{name}.{test.language}.jsonl",
             )
             predicted[test.language][name] = predictions
             results.append(replace(result, synthetic=synthetic))
@@ -302,15 +272,3 @@ def _is_synthetic(pair: str | os.PathLike[str], revision: str | None) -> bool:
 def labels_of(model: PreTrainedModel) -> tuple[str, ...]:
     """Label names of a model's head, in order."""
     return tuple(model.config.id2label[index] for index in range(len(model.config.id2label)))
-
-
-def write_predictions(file: Path, predictions: list[Any]) -> None:
-    """Write predictions one a line as JSON, so that a score can be recomputed without a model."""
-    with file.open("w", encoding="utf-8") as lines:
-        for prediction in predictions:
-            lines.write(json.dumps(prediction, ensure_ascii=False) + "\n")
-
-
-def read_predictions(file: Path) -> list[Any]:
-    """Read what `write_predictions` wrote."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]

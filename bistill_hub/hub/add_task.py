@@ -402,7 +402,8 @@ def _facts(facts: CardFacts, trained: _Trained, command: str) -> CardFacts:
 
     name, records = trained.task, trained.records
     learnt = records[f"{name} phase 2"].facts
-    curve = LossCurve(name=name, stages=(("dense", learnt["dense_curve"]), ("sparse", learnt["curve"])))
+    stages = (("dense", learnt["dense_curve"]), ("sparse", learnt["curve"]))
+    curve = LossCurve(name=name, stages=tuple((stage, log) for stage, log in stages if log))
     curves = [other for other in facts.curves if other.name != name]
     of_tasks = sorted([curve, *(other for other in curves if other.name in facts.tasks)], key=lambda one: one.name)
     rows = [row for row in facts.training["stages"] if not row["name"].startswith(f"{name} ")]

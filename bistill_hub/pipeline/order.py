@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..distillation.task import check_some_term_has_a_weight
 from ..errors import InputError
 from ..recipe import Recipe, TaskRecipe
 from ..sources import file_sha256
@@ -64,7 +65,7 @@ def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progres
         progress: Show progress bars.
     """
     base = common_inputs(recipe)
-    text = {language.code: _source(language.text) for language in recipe.languages}
+    text = {language.code: _source(language.text) for language in recipe.text_languages}
     show = {"progress": progress}
     stages = [
         Stage(
@@ -140,7 +141,17 @@ def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, p
     }
     worn = _deltas_on_teacher(recipe, settings)
     distilling = {**labelled, "settings": settings.distillation.model_dump()}
+    taught = settings.distillation.learns_from == "teacher"
+    if taught:
+        given = settings.distillation
+        weights = (given.attention_weight, given.hidden_weight, given.logits_weight)
+        check_some_term_has_a_weight(*weights, field=f"tasks.{name}.distillation.")
     teacher, phase_2, without, random_teacher, evaluation = (f"{name} {part}" for part in _TASK_STAGES)
+
+    def distil(place: Path, done: Records, start: str) -> Mapping[str, Any]:
+        learnt_from = done[teacher].folder if taught else None
+        return distil_task(recipe, place, task, done[start].folder, learnt_from, **show)
+
     stages = [
         Stage(
             teacher,
@@ -151,9 +162,9 @@ def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, p
         ),
         Stage(
             phase_2,
-            (PHASE_1, teacher),
+            (PHASE_1, teacher) if taught else (PHASE_1,),
             distilling,
-            lambda place, done: distil_task(recipe, place, task, done[PHASE_1].folder, done[teacher].folder, **show),
+            lambda place, done: distil(place, done, PHASE_1),
             trains=True,
         ),
     ]
@@ -161,11 +172,9 @@ def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, p
         stages.append(
             Stage(
                 without,
-                (STUDENT, teacher),
+                (STUDENT, teacher) if taught else (STUDENT,),
                 distilling,
-                lambda place, done: distil_task(
-                    recipe, place, task, done[STUDENT].folder, done[teacher].folder, **show
-                ),
+                lambda place, done: distil(place, done, STUDENT),
                 trains=True,
             )
         )

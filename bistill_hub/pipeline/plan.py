@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..distillation.checkpoints import COMPLETE_FILE
-from ..distillation.stage_records import TICKET_FILE, of_iteration
+from ..distillation.stage_records import TICKET_FILE, of_iteration, selects
 from ..errors import InputError
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
@@ -207,7 +207,10 @@ def _reached(stage: Stage, place: Path, updates: Sequence[int] | None, facts: Fa
     if task is not None and part == "evaluation":
         return 0, f"{len(_scored(facts, work))} of {len(scores_of(facts))} scores are there"
     if task is not None and not part.endswith("teacher"):
-        for iteration in range(task.recipe.distillation.iterations, 0, -1):
+        settings = task.recipe.distillation
+        rounds = settings.iterations if selects(settings.density, settings.iterations) else 0
+        work = work if rounds else work / "sparse"
+        for iteration in range(rounds, 0, -1):
             before = sum(updates[: 2 * iteration - 1]) if updates else 0
             which = f" of iteration {iteration}" if iteration > 1 else ""
             if (work / of_iteration(TICKET_FILE, iteration)).is_file():
@@ -246,9 +249,12 @@ def _updates(stage: Stage, facts: Facts) -> tuple[int, ...] | None:
         tuning = task.recipe.teacher
         return (updates_of(features.count, batch_size=tuning.batch_size, epochs=tuning.epochs),)
     settings = task.recipe.distillation
+    trainings: tuple[float, ...] = (settings.sparse_epochs,)
+    if selects(settings.density, settings.iterations):
+        trainings = (settings.dense_epochs, settings.sparse_epochs) * settings.iterations
     return tuple(
         updates_of(features.count, batch_size=settings.batch_size, accumulation=settings.accumulation, epochs=epochs)
-        for epochs in (settings.dense_epochs, settings.sparse_epochs) * settings.iterations
+        for epochs in trainings
     )
 
 
@@ -285,8 +291,10 @@ def _stage_megabytes(stage: Stage, facts: Facts) -> tuple[float, float]:
         return 0.0, student * (2 if "no_phase_1" in facts.recipe.baselines else 1)
     if part.endswith("teacher"):
         return teacher, _CHECKPOINTS * (1 + _MOMENTS) * teacher if _is_tuned(task) else 0.0
-    density = task.recipe.distillation.density
-    dense = (1 + _MOMENTS) * student
+    settings = task.recipe.distillation
+    density, dense = settings.density, (1 + _MOMENTS) * student
+    if not selects(density, settings.iterations):
+        return 2 * student, _CHECKPOINTS * dense
     # The dense stage's last checkpoints stay while the sparse stage writes its own, which hold fewer moments.
     work = max(_CHECKPOINTS * dense, (_CHECKPOINTS - 1) * dense + _CHECKPOINTS * (1 + _MOMENTS * density) * student)
     return 2 * density * student, work

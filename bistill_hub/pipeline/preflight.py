@@ -14,11 +14,12 @@ from ..checkpoint_files import check_weights
 from ..errors import InputError
 from ..recipe import Precision, Recipe, TaskRecipe
 from ..sentence_encoders import check_modules
+from ..sources import TextSource
 from ..student.backbones import backbone_for
 from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from ..teacher import LEGACY_PREFIX, load_config, load_delta, load_tokenizer
+from ..teacher import LEGACY_PREFIX, load_config, load_delta, load_language_model, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,14 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     Raises:
         InputError: the output cannot be written; the Hub knows no such language or licence; the teacher cannot be
             loaded, is of an unsupported architecture, or does not have the layers that are asked for; the machine
-            cannot train in a precision that is asked for; a corpus is missing or empty; labelled data are missing,
-            malformed or hold labels that training lacks; there is no such task.
+            cannot train in a precision that is asked for; phase 1 is to learn nothing, or by a head or mask token that
+            there is not; a corpus is missing or empty; labelled data are missing, malformed or hold labels that
+            training lacks; there is no such task.
     """
     check_writable(output_dir)
     codes = (recipe.source.code, recipe.target.code)
     check_identity(recipe.name, codes, recipe.license, recipe.license_name, recipe.license_link)
-    texts = {"source.text": recipe.source.text, "target.text": recipe.target.text}
+    texts = text_fields(recipe)
     for field, text in texts.items():
         text.check(field)
     tasks = [(settings, get_task(settings.name)) for settings in recipe.tasks]
@@ -79,7 +81,11 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     recipe.student.layer_map_for(config.num_hidden_layers)
     check_lengths(recipe, config)
     check_precisions(recipe)
-    check_vocabulary(recipe, load_tokenizer(recipe.teacher.model, recipe.teacher.revision))
+    tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
+    check_vocabulary(recipe, tokenizer)
+    check_bilingual(recipe, tokenizer)
+    if asking_for_head(recipe):
+        check_head(recipe, load_language_model(recipe.teacher.model, recipe.teacher.revision) is not None)
     for field, text in texts.items():
         if next(text.lines(), None) is None:
             raise InputError(
@@ -182,6 +188,85 @@ def check_vocabulary(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> None
         must_keep_ids(tokenizer, recipe.student.must_keep)
     except InputError as error:
         raise InputError(error.problem, field="student.must_keep", value=error.value, remedy=error.remedy) from error
+
+
+def text_fields(recipe: Recipe) -> dict[str, TextSource]:
+    """Return the text of each language that phases 0 and 1 read, by its place in the recipe."""
+    further = {f"further_languages.{language.name}.text": language.text for language in recipe.further_languages}
+    return {"source.text": recipe.source.text, "target.text": recipe.target.text, **further}
+
+
+def check_bilingual(recipe: Recipe, tokenizer: PreTrainedTokenizerBase | None) -> None:
+    """Refuse an objective of phase 1 that is none, or that needs what the student will not have.
+
+    Args:
+        recipe: The recipe.
+        tokenizer: The teacher's; None where it is not here.
+
+    Raises:
+        InputError: every term's weight is 0, tokens are to be hidden without a mask token, or the language-modelling
+            head that is asked for is not kept.
+    """
+    from ..distillation.bilingual import check_objective
+
+    settings = recipe.bilingual
+    if not settings.steps:
+        return
+    try:
+        check_objective(settings)
+    except InputError as error:
+        field = f"bilingual.{error.field}"
+        raise InputError(error.problem, field=field, value=error.value, remedy=error.remedy) from error
+    if settings.masked_share and tokenizer is not None and tokenizer.mask_token_id is None:
+        raise InputError(
+            "the teacher's tokenizer has no mask token to hide tokens by",
+            field="bilingual.masked_share",
+            value=settings.masked_share,
+            remedy="leave it at 0, or choose a masked language model as the teacher",
+        )
+    check_head(recipe)
+
+
+def asking_for_head(recipe: Recipe) -> str | None:
+    """Name the first weight of phase 1 that asks for the language-modelling head that the teacher's checkpoint has.
+
+    A student of random weights has a head whether or not the teacher has one.
+    """
+    settings = recipe.bilingual
+    if not settings.steps:
+        return None
+    if settings.logits_weight:
+        return "logits_weight"
+    return "masked_lm_weight" if settings.masked_lm_weight and recipe.student.initialisation == "teacher" else None
+
+
+def check_head(recipe: Recipe, found: bool = True) -> None:
+    """Refuse to teach a language-modelling head that the student is not going to have.
+
+    Args:
+        recipe: The recipe.
+        found: Whether the teacher's checkpoint has one, as far as that is known.
+
+    Raises:
+        InputError: the head is asked for, and is not there or not kept.
+    """
+    by_head = recipe.bilingual.logits_weight or recipe.bilingual.masked_lm_weight
+    if recipe.bilingual.steps and by_head and not recipe.student.keep_language_modelling_head:
+        raise no_head(recipe, "the student's language-modelling head is not kept")
+    if asking_for_head(recipe) and not found:
+        raise no_head(recipe, "the teacher has no language-modelling head")
+
+
+def no_head(recipe: Recipe, problem: str) -> InputError:
+    """Make the error of a language-modelling head that phase 1 asks for and that is not there."""
+    settings = recipe.bilingual
+    name = "logits_weight" if settings.logits_weight else "masked_lm_weight"
+    return InputError(
+        problem,
+        field=f"bilingual.{name}",
+        value=getattr(settings, name),
+        remedy="leave it at 0, or choose a teacher with a head and student.keep_language_modelling_head = true",
+    )
 
 
 def check_precisions(recipe: Recipe) -> None:

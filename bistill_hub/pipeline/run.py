@@ -10,12 +10,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -196,6 +197,7 @@ def do_stages(
     progress: bool,
     before: Sequence[StageRecord] = (),
     together: Processes = ALONE,
+    place_of: Callable[[Stage, Mapping[str, Any]], Path] | None = None,
 ) -> list[StageRecord]:
     """Do stages in order, each in a folder of its own in a run's folder; those that are finished are skipped.
 
@@ -205,6 +207,8 @@ def do_stages(
         progress: Say which stage is done.
         before: Records of stages that these need and that are none of them.
         together: The processes that do them.
+        place_of: Tells a stage's folder from the stage and what goes into it; by default it is called by the stage's
+            slug, in the run's folder.
 
     Returns:
         Records of the earlier stages and of these.
@@ -231,7 +235,8 @@ def do_stages(
         done = by_name(records)
         try:
             work = partial(stage.work, done=done)
-            place, inputs = folder / stage.slug, stage.inputs(done)
+            inputs = stage.inputs(done)
+            place = folder / stage.slug if place_of is None else place_of(stage, inputs)
             records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _explained(error, stage, folder) from error

@@ -16,14 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 from transformers.models.auto import modeling_auto
 
-from ..evaluation.evaluate import (
-    TestSet,
-    compare_with_teacher,
-    evaluate_model,
-    labels_of,
-    read_predictions,
-    write_predictions,
-)
+from ..evaluation.evaluate import TestSet, compare_with_teacher, evaluate_model, labels_of
+from ..evaluation.kept import read_predictions, write_predictions
 from ..evaluation.results import RESULTS_FILE, Result, read_results, write_results
 from ..evaluation.size import measure_size
 from ..evaluation.speed import SIZE_AND_SPEED_FILE, SizeAndSpeed, measure_speed, write_size_and_speed
@@ -66,8 +60,8 @@ def evaluate_task(
 ) -> dict[str, Any]:
     """Score student, teacher and baselines of a task on the source and the target language.
 
-    The student is laid out as it will be packaged and loaded back from there before it is scored. A score that an
-    interrupted run has finished is not computed again.
+    The student is laid out as it will be packaged and loaded back from there before it is scored. What an interrupted
+    run has finished, a score or part of the predictions, is not computed again.
 
     Args:
         recipe: The recipe.
@@ -107,6 +101,7 @@ def evaluate_task(
                     max_length=task.recipe.max_length,
                     seed=recipe.seed,
                     progress=progress,
+                    predictions_file=work / predicted.name,
                 )
                 write_predictions(predicted, found)
                 write_results(file, [replace(result, synthetic=recipe.synthetic)], {})

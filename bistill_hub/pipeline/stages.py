@@ -14,27 +14,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, TrainingArguments, set_seed
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, TrainingArguments, set_seed
 from transformers.trainer_utils import EvalPrediction
 
 from ..corpora import BilingualBlocks, write_blocks
-from ..distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
+from ..distillation.bilingual import (
+    LOGITS,
+    MASKED_LM,
+    OBJECTIVE,
+    BilingualDistillationArguments,
+    BilingualDistillationTrainer,
+    needs_teacher,
+    weights_of,
+)
 from ..distillation.checkpoints import CheckpointEvery
 from ..distillation.fine_tuning import TaskFineTuningTrainer
 from ..distillation.language_teacher import LanguageTeacher
 from ..distillation.recording import LogRecorder, calm, read_log
 from ..distillation.sampling import divided
+from ..distillation.sparse_fine_tuning import SparseFineTuningArguments
 from ..distillation.stage_records import of_iteration
-from ..distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
-from ..errors import InputError
+from ..distillation.task import (
+    SparseTaskDistillationArguments,
+    SparseTaskDistillationTrainer,
+    SparseTaskFineTuningTrainer,
+    SparseTaskTrainer,
+)
 from ..model.modeling_bistill import BASE_FILE
 from ..recipe import Precision, Recipe
 from ..sentence_encoders import carry_modules, prompts_of
 from ..student.backbones import backbone_for
-from ..student.build import cut_config, cut_model, trim_vocabulary
+from ..student.build import cut_config, cut_model, draw_model, trim_vocabulary
 from ..student.deltas import trim_delta
 from ..student.held_out import HeldOut
-from ..student.token_counts import count_tokens
+from ..student.token_counts import TokenCounts, count_tokens
 from ..student.tokenizer_loading import check_ways_of_loading, classes_that_rebuild
 from ..student.vocabulary import select_tokens, trim_tokenizer
 from ..student.vocabulary_report import vocabulary_report
@@ -48,7 +61,7 @@ from ..teacher import (
 )
 from .manifest import WORK_FOLDER
 from .portable import shown_name
-from .preflight import TaskData
+from .preflight import TaskData, check_head, no_head
 from .processes import join
 
 if TYPE_CHECKING:
@@ -62,7 +75,7 @@ COMPARED_LINES = 20
 
 
 def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, Any]:
-    """Phase 0: count tokens, trim vocabulary and tokenizer, keep every n-th layer.
+    """Phase 0: count tokens, trim vocabulary and tokenizer, keep every n-th layer, or draw weights of that shape.
 
     Leaves a native checkpoint (encoder with pooler, and the language-modelling head where it is kept), tokenizer,
     `token_map.safetensors` and `student.json`.
@@ -70,33 +83,33 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, An
     teacher, untrained = load_reported_encoder(recipe.teacher.model, recipe.teacher.revision)
     tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
     layers = recipe.student.layer_map_for(teacher.config.num_hidden_layers)
-    language_model = None
-    if recipe.student.keep_language_modelling_head:
+    language_model, random = None, recipe.student.initialisation == "random"
+    if recipe.student.keep_language_modelling_head and not random:
         language_model = load_language_model(recipe.teacher.model, recipe.teacher.revision)
-    if recipe.bilingual.steps and recipe.bilingual.logits_weight and language_model is None:
-        raise _no_head(recipe)
-    texts = {language.code: HeldOut(language.text, language.code) for language in recipe.languages}
+    check_head(recipe, random or language_model is not None)
+    texts = {language.code: HeldOut(language.text, language.code) for language in recipe.text_languages}
     counts = {code: count_tokens(tokenizer, text, language=code, progress=progress) for code, text in texts.items()}
-    token_map = select_tokens(
-        tokenizer,
-        counts,
-        recipe.student.min_token_probability,
-        vocabulary_size=recipe.student.vocabulary_size,
-        multiple_of=recipe.student.vocabulary_multiple_of,
-        must_keep=(*recipe.student.must_keep, *prompts_of(recipe.teacher.model, recipe.teacher.revision)),
-    )
+    token_map = _kept_tokens(recipe, tokenizer, counts)
     read = backbone_for(teacher.config).model_inputs(teacher.config)
     inputs = [name for name in tokenizer.model_input_names if name in read]
     student_tokenizer = trim_tokenizer(tokenizer, token_map, model_input_names=inputs)
     held_out = {code: text.lines for code, text in texts.items()}
     report = vocabulary_report(tokenizer, student_tokenizer, token_map, counts, held_out)
-    state = prefixed(cut_model(teacher, token_map, layers, dropout=0.0))
-    if language_model is not None:
-        head = cut_model(language_model, token_map, layers, dropout=0.0)
+    config = cut_config(teacher.config, token_map, layers, dropout=0.0)
+    head: Any = None
+    if random:
+        model = draw_model(AutoModel, config, recipe.seed)
+        if recipe.student.keep_language_modelling_head:
+            head = draw_model(AutoModelForMaskedLM, config, recipe.seed)
+    else:
+        model = cut_model(teacher, token_map, layers, dropout=0.0)
+        if language_model is not None:
+            head = cut_model(language_model, token_map, layers, dropout=0.0)
+    state = prefixed(model)
+    if head is not None:
         tied = set(head.all_tied_weights_keys)
         state |= {name: t for name, t in head.state_dict().items() if name not in state and name not in tied}
-    config = cut_config(teacher.config, token_map, layers, dropout=0.0)
-    config.architectures = [type(language_model or teacher).__name__]
+    config.architectures = [type(model if head is None else head).__name__]
     if not backbone_for(config).positions_start_at_padding:
         # Some encoders have another tokenizer's padding in their config: a row of the embeddings that is never trained.
         config.pad_token_id = student_tokenizer.pad_token_id
@@ -118,15 +131,30 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, An
                 "lines": counts[language.code].lines + len(held_out[language.code]),
                 "tokens": counts[language.code].total,
             }
-            for language in recipe.languages
+            for language in recipe.text_languages
         },
         "teacher": size_of(teacher),
-        "student": size_of(cut_model(teacher, token_map, layers)),
-        "language_modelling_head": language_model is not None,
+        "student": size_of(model),
+        "language_modelling_head": head is not None,
         "untrained_parameters": list(untrained),
     }
     (folder / STUDENT_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return facts
+
+
+def _kept_tokens(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, counts: Mapping[str, TokenCounts]) -> torch.Tensor:
+    """Choose the student's tokens as the recipe says; the whole vocabulary is every id that has a token."""
+    settings = recipe.student
+    if settings.vocabulary == "whole":
+        return select_tokens(tokenizer, counts, min_token_probability=0.0)
+    return select_tokens(
+        tokenizer,
+        counts,
+        settings.min_token_probability,
+        vocabulary_size=settings.vocabulary_size,
+        multiple_of=settings.vocabulary_multiple_of,
+        must_keep=(*settings.must_keep, *prompts_of(recipe.teacher.model, recipe.teacher.revision)),
+    )
 
 
 def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress: bool) -> dict[str, Any]:
@@ -138,17 +166,7 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
     curve: list[dict[str, float]] = []
     if settings.steps:
         set_seed(recipe.seed)
-        token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
-        encoder, full = _both_models(recipe, student)
-        backbone = backbone_for(full.config)
-        teacher = LanguageTeacher(
-            trim_vocabulary(full, token_map),
-            {
-                language: trim_delta(load_delta(name), backbone, token_map)
-                for language, name in recipe.teacher.language_deltas.items()
-            },
-            [language.code for language in recipe.languages],
-        )
+        encoder, teacher = _both_models(recipe, student)
         work = folder / WORK_FOLDER
         blocks = together.main_first(
             lambda: BilingualBlocks(
@@ -156,7 +174,7 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
                     language.code: write_blocks(
                         language.text, tokenizer, work / f"blocks_{language.code}", block_size=settings.block_size
                     )
-                    for language in recipe.languages
+                    for language in recipe.text_languages
                 }
             )
         )
@@ -170,12 +188,8 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             per_device_eval_batch_size=settings.batch_size,
             gradient_accumulation_steps=division.accumulation,
             learning_rate=settings.learning_rate,
-            attention_weight=settings.attention_weight,
-            hidden_weight=settings.hidden_weight,
-            logits_weight=settings.logits_weight,
-            divergence_weight=settings.divergence_weight,
-            relations_weight=settings.relations_weight,
             masked_share=settings.masked_share,
+            **{f"{term}_weight": getattr(settings, f"{term}_weight") for term in OBJECTIVE},
             teacher_precision=settings.teacher_precision,
             layer_map=facts["layer_map"],
             eval_strategy="steps",
@@ -212,24 +226,30 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
     return {"settings": settings.model_dump(), "curve": curve, "loss": _best(curve, "eval_loss", min)}
 
 
-def _both_models(recipe: Recipe, student: Path) -> tuple[PreTrainedModel, PreTrainedModel]:
-    """Load student and teacher for phase 1: with their language-modelling heads where these are distilled."""
-    if not recipe.bilingual.logits_weight:
-        return load_encoder(str(student)), load_encoder(recipe.teacher.model, recipe.teacher.revision)
-    ours = load_language_model(str(student))
-    theirs = load_language_model(recipe.teacher.model, recipe.teacher.revision)
-    if ours is None or theirs is None:
-        raise _no_head(recipe)
-    return ours, theirs
+def _both_models(recipe: Recipe, student: Path) -> tuple[PreTrainedModel, LanguageTeacher | None]:
+    """Load student and teacher for phase 1.
 
-
-def _no_head(recipe: Recipe) -> InputError:
-    return InputError(
-        "the teacher has no language-modelling head, or it is not kept, so there are no logits to distil",
-        field="bilingual.logits_weight",
-        value=recipe.bilingual.logits_weight,
-        remedy="leave it at 0, or choose a teacher with a head and student.keep_language_modelling_head = true",
-    )
+    They come with their language-modelling heads where a term reads them, the teacher with the student's vocabulary and
+    its deltas; it is None where no term asks it.
+    """
+    wanted, model, revision = weights_of(recipe.bilingual), recipe.teacher.model, recipe.teacher.revision
+    by_head = LOGITS in wanted or MASKED_LM in wanted
+    ours = load_language_model(str(student)) if by_head else load_encoder(str(student))
+    if ours is None:
+        raise no_head(recipe, "the student has no language-modelling head")
+    if not needs_teacher(wanted):
+        return ours, None
+    full = load_language_model(model, revision) if LOGITS in wanted else load_encoder(model, revision)
+    if full is None:
+        raise no_head(recipe, "the teacher has no language-modelling head")
+    token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
+    backbone = backbone_for(full.config)
+    deltas = {
+        language: trim_delta(load_delta(name), backbone, token_map)
+        for language, name in recipe.teacher.language_deltas.items()
+    }
+    codes = [language.code for language in recipe.text_languages]
+    return ours, LanguageTeacher(trim_vocabulary(full, token_map), deltas, codes)
 
 
 def tune_teacher(
@@ -306,53 +326,65 @@ def tune_teacher(
 
 
 def distil_task(
-    recipe: Recipe, folder: Path, data: TaskData, student: Path, teacher: Path, *, progress: bool
+    recipe: Recipe, folder: Path, data: TaskData, student: Path, teacher: Path | None, *, progress: bool
 ) -> dict[str, Any]:
-    """Phase 2. Leaves the task's sparse delta.
+    """Phase 2, or the same stages on the labels alone. Leaves the task's sparse delta.
 
     Args:
         recipe: The recipe.
         folder: The stage's folder.
         data: The task's data.
         student: Folder of the student to start from.
-        teacher: Folder of the task teacher, with its full vocabulary.
+        teacher: Folder of the task teacher, with its full vocabulary; not looked at where the labels are learnt from.
         progress: Show progress bars.
     """
     settings, task, together = data.recipe.distillation, data.task, join()
-    layer_map = json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))["layer_map"]
-    token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
     tokenizer = load_tokenizer(str(student))
-    tuned = trim_vocabulary(load_task_model(task.head, str(teacher)), token_map)
+    taught_by: dict[str, Any] = {}
+    if settings.learns_from == "teacher":
+        token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
+        taught_by["teacher"] = trim_vocabulary(load_task_model(task.head, str(teacher)), token_map)
     set_seed(recipe.seed)
     model = load_task_model(task.head, str(student), **_label_fields(data.labels))
     features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
     work = folder / WORK_FOLDER
     steps = max(1, round(len(features) / settings.batch_size / settings.accumulation * settings.sparse_epochs))
     division = divided(settings.batch_size, settings.accumulation, together.count)
-    args = SparseTaskDistillationArguments(
-        output_dir=str(work),
-        num_train_epochs=settings.sparse_epochs,
-        dense_epochs=settings.dense_epochs,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=4 * settings.batch_size,
-        gradient_accumulation_steps=division.accumulation,
-        learning_rate=settings.learning_rate,
-        density=settings.density,
-        iterations=settings.iterations,
-        delta_precision=settings.delta_precision,
-        temperature=settings.temperature,
-        teacher_precision=settings.teacher_precision,
-        freeze_layer_norms=settings.freeze_layer_norms,
-        layer_map=layer_map,
+    common: dict[str, Any] = {
+        "output_dir": str(work),
+        "num_train_epochs": settings.sparse_epochs,
+        "dense_epochs": settings.dense_epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": 4 * settings.batch_size,
+        "gradient_accumulation_steps": division.accumulation,
+        "learning_rate": settings.learning_rate,
+        "density": settings.density,
+        "iterations": settings.iterations,
+        "delta_precision": settings.delta_precision,
+        "freeze_layer_norms": settings.freeze_layer_norms,
         **_of_task(task.main_metric),
         **_common(recipe, settings.precision, steps, progress),
-    )
-    trainer = SparseTaskDistillationTrainer(
+    }
+    make: type[SparseTaskTrainer]
+    if taught_by:
+        make = SparseTaskDistillationTrainer
+        args: SparseFineTuningArguments = SparseTaskDistillationArguments(
+            **common,
+            attention_weight=settings.attention_weight,
+            hidden_weight=settings.hidden_weight,
+            logits_weight=settings.logits_weight,
+            temperature=settings.temperature,
+            teacher_precision=settings.teacher_precision,
+            layer_map=json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))["layer_map"],
+        )
+    else:
+        make, args = SparseTaskFineTuningTrainer, SparseFineTuningArguments(**common)
+    trainer = make(
         model,
         args,
-        teacher=tuned,
         train_dataset=features,
         processes_per_batch=division.processes_per_batch,
+        **taught_by,
         **_watched(recipe, data, tokenizer),
     )
     calm(trainer)
@@ -369,6 +401,7 @@ def distil_task(
         "curve": curve,
         "dense_curve": read_log(work / of_iteration("dense", settings.iterations)),
         "settings": settings.model_dump(),
+        "learns_from": settings.learns_from,
         "density": delta.density,
         "entries": delta.entries,
         "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),

@@ -23,7 +23,7 @@ from ..student.inspection import encoder_size
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from ..teacher import LEGACY_PREFIX, load_config, load_tokenizer
-from .preflight import TaskData, check_lengths, check_model_file, read_task
+from .preflight import TaskData, check_bilingual, check_lengths, check_model_file, read_task, text_fields
 from .stages import DELTA_FILE
 
 SAMPLED_EXAMPLES = 200
@@ -130,7 +130,7 @@ class Facts:
 
 def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
     """Check what is here in the order of `preflight`, without the Hub, and measure it on the way."""
-    texts: dict[str, TextSource] = {"source.text": recipe.source.text, "target.text": recipe.target.text}
+    texts = text_fields(recipe)
     for field, text in texts.items():
         text.check(field)
     tasks = [(settings, get_task(settings.name)) for settings in recipe.tasks]
@@ -148,6 +148,7 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
     for field, (model, _) in models.items():
         check_model_file(model, field)
     teacher, config, tokenizer = _look_at_teacher(recipe)
+    check_bilingual(recipe, tokenizer)
     lines = {field: _count_lines(text, field) for field, text in texts.items()}
     sources = [_source(field, text, lines[field], "lines") for field, text in texts.items()]
     found: dict[str, TaskData] = {}

@@ -20,16 +20,17 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForMaskedLM
 from transformers.models.auto import modeling_auto
 
-from ..distillation.comparison import ATTENTION, DIVERGENCE, HIDDEN, RELATIONS, LayerwiseComparison
+from ..distillation.bilingual import LOGITS, MASKED_LM, TEMPERATURE, form_terms, needs_teacher, weights_of
+from ..distillation.comparison import ATTENTION, HIDDEN, LayerwiseComparison
 from ..distillation.heads import distilled_loss, supervised_loss
-from ..distillation.losses import soft_cross_entropy
+from ..distillation.masking import MASKED, ORIGINAL
 from ..distillation.trainer import TYPES
 from ..model.configuration_bistill import HEADS
 from ..recipe import Precision
 from ..student.held_out import held_out_lines
 from ..student.token_counts import encode_in_batches, plain_backend
 from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage
-from .preflight import TaskData
+from .preflight import TaskData, text_fields
 from .survey import Facts, Features, scores_of
 
 SAMPLED_LINES = 1000
@@ -183,7 +184,7 @@ class Trial:
         """Seconds and tokens of a line of text."""
 
         def measure() -> tuple[float, float]:
-            text = dict(zip(self.facts.lines, self.facts.recipe.languages, strict=True))[field].text
+            text = text_fields(self.facts.recipe)[field]
             backend = plain_backend(self.facts.tokenizer)
             lines = list(islice(text.lines(), SAMPLED_LINES))
             begin = time.perf_counter()
@@ -194,25 +195,32 @@ class Trial:
 
     def _try_bilingual(self) -> Speed:
         facts, settings = self.facts, self.facts.recipe.bilingual
-        auto = AutoModelForMaskedLM if settings.logits_weight else AutoModel
-        teacher = auto.from_config(facts.trimmed_teacher_config)
-        student = auto.from_config(facts.student_config)
-        teacher.to(self.device, TYPES[settings.teacher_precision]).eval().requires_grad_(False)
-        student.to(self.device)
+        wanted = weights_of(settings)
+
+        def make(config: Any, *by_head: str) -> Any:
+            auto = AutoModelForMaskedLM if set(by_head) & wanted.keys() else AutoModel
+            # Weights are trained in float32, whatever the teacher's file holds.
+            return auto.from_config(config, dtype=torch.float32).to(self.device)
+
+        student, teacher = make(facts.student_config, LOGITS, MASKED_LM), None
         batch = self._batch(settings.batch_size, settings.block_size)
-        weights = {
-            ATTENTION: settings.attention_weight,
-            HIDDEN: settings.hidden_weight,
-            DIVERGENCE: settings.divergence_weight,
-            RELATIONS: settings.relations_weight,
-        }
-        terms = [term for term, weight in weights.items() if weight]
-        compare = LayerwiseComparison(student, teacher, facts.layer_map, terms=terms)
+        inputs = dict(batch)
+        if settings.masked_share:
+            inputs |= {MASKED: torch.rand(*batch["input_ids"].shape).to(self.device) < settings.masked_share}
+            inputs |= {ORIGINAL: batch["input_ids"]}
+
+        compare: LayerwiseComparison | None = None
+        if needs_teacher(wanted):
+            teacher = make(facts.trimmed_teacher_config, LOGITS)
+            teacher.to(TYPES[settings.teacher_precision]).eval().requires_grad_(False)
+            compare = LayerwiseComparison(student, teacher, facts.layer_map, terms=wanted)
+
+        def run() -> tuple[dict[str, Tensor], Any, Any]:
+            return ({}, student(**batch), None) if compare is None else compare(student, teacher, batch)
 
         def loss() -> Tensor:
-            found, ours, theirs = compare(student, teacher, batch)
-            logits = soft_cross_entropy(ours.logits, theirs.logits) if settings.logits_weight else 0
-            return sum(found.values(), start=torch.zeros((), device=self.device)) + logits
+            terms, _ = form_terms(run, student, teacher, inputs, wanted, TEMPERATURE)
+            return torch.stack(list(terms.values())).sum()
 
         return self._train(student, batch, loss, loss, settings.precision)
 
@@ -229,16 +237,24 @@ class Trial:
 
     def _try_distillation(self, task: TaskData) -> Speed:
         facts, settings, head = self.facts, task.recipe.distillation, task.task.head
-        teacher = self._with_head(task, facts.trimmed_teacher_config)
         student = self._with_head(task, facts.student_config)
-        teacher.to(TYPES[settings.teacher_precision]).eval().requires_grad_(False)
         batch = self._batch(settings.batch_size, self._length(task, "train"))
         inputs = {**batch, **_answers(head, batch)}
-        compare = LayerwiseComparison(student, teacher, facts.layer_map)
+        teacher = compare = None
+        if settings.learns_from == "teacher":
+            teacher = self._with_head(task, facts.trimmed_teacher_config)
+            teacher.to(TYPES[settings.teacher_precision]).eval().requires_grad_(False)
+            weights = {ATTENTION: settings.attention_weight, HIDDEN: settings.hidden_weight}
+            terms = [term for term, weight in weights.items() if weight]
+            compare = LayerwiseComparison(student, teacher, facts.layer_map, terms=terms)
 
         def loss() -> Tensor:
-            terms, ours, theirs = compare(student, teacher, batch)
-            return sum(terms.values(), start=distilled_loss(ours, theirs, inputs, head, settings.temperature))
+            if compare is None:
+                return supervised_loss(student(**batch), inputs, head)
+            found, ours, theirs = compare(student, teacher, batch)
+            if settings.logits_weight:
+                found["logits"] = distilled_loss(ours, theirs, inputs, head, settings.temperature)
+            return torch.stack(list(found.values())).sum()
 
         return self._train(student, batch, loss, lambda: student(**batch), settings.precision)
 
@@ -311,7 +327,8 @@ class Trial:
         config = copy.deepcopy(config)
         if task.labels:
             config.num_labels = len(task.labels)
-        return getattr(modeling_auto, HEADS[task.task.head]).from_config(config, **kwargs).to(self.device)
+        auto = getattr(modeling_auto, HEADS[task.task.head])
+        return auto.from_config(config, dtype=torch.float32, **kwargs).to(self.device)
 
 
 @contextmanager

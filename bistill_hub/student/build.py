@@ -176,6 +176,19 @@ def cut_model(
     return copied.to(model.device).train(model.training)  # the device of what is not in a state dict: position ids
 
 
+def draw_model(auto_class: Any, config: Any, seed: int) -> Any:
+    """Make a model with the weights that its class starts from, in float32 and in evaluation mode.
+
+    Args:
+        auto_class: One of transformers' Auto classes.
+        config: The model's configuration.
+        seed: Determines the weights; no other random number is drawn.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return auto_class.from_config(copy.deepcopy(config), dtype=torch.float32).eval()
+
+
 def _check_state(model: Any, state: Mapping[str, torch.Tensor]) -> None:
     """Refuse a state dict that does not fit a model key by key, or holds different values for tied parameters."""
     expected = model.state_dict()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..sources import LabelledSource
-from .task import INPUT_TYPES, Task, check_tokenizer, find_columns, source_file
+from .task import INPUT_TYPES, Task, check_tokenizer, find_columns, refuse_answer_language, source_file
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,6 +59,7 @@ class Nli(Task):
         """
         from datasets import Dataset, Features, Value
 
+        refuse_answer_language(source)
         table = source.table()
         chosen = find_columns(source, table.column_names, {name: name for name in (*_TEXTS, "label")})
         for column in (chosen[name] for name in _TEXTS):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _OUTSIDE = -1
 _BATCH = 1000
+_LANGUAGE = "answer_language"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,8 @@ class QuestionAnswering(Task):
     """Questions that a piece of their context answers. Canonical columns: `id`, `question`, `context`, `answers`.
 
     `answers` holds the gold answers' `text` and `answer_start`, lists; the latter counts characters from 0. Training
-    uses the first gold answer, scoring all.
+    uses the first gold answer, scoring all. A source with an `answer_language` has it in a fifth column of this name,
+    and its answers are compared as MLQA does.
 
     A feature is the question and a window of the context. Windows overlap by `overlap` sub-words, or by half of the
     room for context where that is less, so that most answers lie whole in one. A question keeps its first
@@ -72,10 +74,12 @@ class QuestionAnswering(Task):
 
         Raises:
             InputError: the file is malformed, a column is missing, an id comes twice, a question or context is empty, a
-                question has no answer, or an answer is empty or not in the context. The error names place and id.
+                question has no answer, or an answer is empty or not in the context. The error names place and id. Or
+                MLQA has no rules for `answer_language`.
         """
         from datasets import Dataset, Features, List, Value
 
+        _check_answer_language(source)
         if source.label_map:
             raise InputError(
                 f"the task {self.name} has no labels to rename",
@@ -103,8 +107,11 @@ class QuestionAnswering(Task):
                 stacklevel=2,
             )
         answers = {"text": List(Value("string")), "answer_start": List(Value("int32"))}
-        types = dict.fromkeys(COLUMNS[:-1], Value("string"))
-        return Dataset.from_dict(columns, features=Features(types | {"answers": answers}))
+        types = dict.fromkeys(COLUMNS[:-1], Value("string")) | {"answers": answers}
+        if source.answer_language is not None:
+            columns[_LANGUAGE] = [source.answer_language] * len(columns["id"])
+            types[_LANGUAGE] = Value("string")
+        return Dataset.from_dict(columns, features=Features(types))
 
     def labels(self, dataset: Dataset) -> tuple[str, ...]:
         """Return nothing: a span has no label."""
@@ -199,7 +206,9 @@ class QuestionAnswering(Task):
         _check_number(dataset, predictions)
         # In memory: two evaluations at a time would otherwise wait for each other's cache file.
         metric = SpanAnswers(keep_in_memory=True)
-        return metric.compute(predictions=list(predictions), references=_gold(dataset))
+        return metric.compute(
+            predictions=list(predictions), references=_gold(dataset), language=_answer_language(dataset)
+        )
 
     def statistics(self, dataset: Dataset, predictions: Sequence[str]) -> NDArray[np.int64 | np.float64]:
         """Return each question's F1 and 1, [n_questions, 2].
@@ -210,7 +219,8 @@ class QuestionAnswering(Task):
         from ..metrics.span_answers import f1
 
         _check_number(dataset, predictions)
-        scores = [f1(*pair) for pair in zip(predictions, _gold(dataset), strict=True)]
+        language = _answer_language(dataset)
+        scores = [f1(*pair, language) for pair in zip(predictions, _gold(dataset), strict=True)]
         return np.stack([np.array(scores), np.ones(len(scores))], axis=-1)
 
     def main_score(self, statistics_sum: ArrayLike) -> NDArray[np.float64]:
@@ -356,6 +366,26 @@ def _piece(context: str, start: int, end: int) -> str:
 
 def _gold(dataset: Dataset) -> list[list[str]]:
     return [answers["text"] for answers in dataset["answers"]]
+
+
+def _answer_language(dataset: Dataset) -> str | None:
+    """The language by whose rules answers are compared, None for SQuAD's; a data set comes from one source."""
+    return dataset[0][_LANGUAGE] if _LANGUAGE in dataset.column_names and len(dataset) else None
+
+
+def _check_answer_language(source: LabelledSource) -> None:
+    if source.answer_language is None:
+        return
+    from ..metrics.span_answers import LANGUAGES
+
+    if source.answer_language not in LANGUAGES:
+        raise InputError(
+            "MLQA's evaluation has no rules for this language",
+            file=source_file(source),
+            field=_LANGUAGE,
+            value=source.answer_language,
+            remedy=f"choose one of {', '.join(LANGUAGES)}, or leave it out to compare answers as SQuAD does",
+        )
 
 
 def _check_number(dataset: Dataset, predictions: Sequence[str]) -> None:

@@ -152,6 +152,25 @@ def source_file(source: LabelledSource) -> str:
     return str(source.file) if source.path is not None else source.name
 
 
+def refuse_answer_language(source: LabelledSource) -> None:
+    """Refuse an `answer_language` for a task that compares no answers.
+
+    Args:
+        source: The source that is looked at.
+
+    Raises:
+        InputError: there is one.
+    """
+    if source.answer_language is not None:
+        raise InputError(
+            "only answers of the task qa are compared by a language's rules",
+            file=source_file(source),
+            field="answer_language",
+            value=source.answer_language,
+            remedy="leave it out",
+        )
+
+
 def check_column_names(source: LabelledSource, canonical: Sequence[str]) -> None:
     """Refuse a `source.columns` that renames a column which the task does not read.
 

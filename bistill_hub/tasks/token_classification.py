@@ -15,7 +15,15 @@ import numpy as np
 from ..errors import InputError
 from ..sources import LabelledSource
 from .conll import Sentence, read_conll
-from .task import INPUT_TYPES, Task, check_column_names, check_tokenizer, find_columns, source_file
+from .task import (
+    INPUT_TYPES,
+    Task,
+    check_column_names,
+    check_tokenizer,
+    find_columns,
+    refuse_answer_language,
+    source_file,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -91,6 +99,7 @@ class TokenClassification(Task):
         """
         from datasets import Dataset, Features, List, Value
 
+        refuse_answer_language(source)
         tokens, tags = [], []
         found: set[str] = set()
         for sentence in self.sentences(source):

@@ -3,12 +3,11 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 
 from click.testing import CliRunner
 from example_card import FACTS
+from fresh import run_fresh
 
 from bistill_hub import cli
 from bistill_hub.cards.card import render_card
@@ -26,13 +25,7 @@ def test_the_snippets_of_all_heads_run(five_heads, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1 + len(HEADS)
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks) + SAY],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_fresh("\n".join(blocks) + SAY, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     encoder, tag, label, found = done.stdout.strip().splitlines()[-1].split(maxsplit=3)
     assert (encoder, tag) == ("BertModel", "TokenClassificationPipeline")

@@ -169,6 +169,13 @@ def test_a_place_for_the_scores_that_cannot_be_written(attempt, tmp_path):
     refused(attempt("--json", tmp_path / "absent" / "a.json"), "--json", "there is no such folder")
 
 
+def test_a_folder_for_the_predictions_that_cannot_be_made(attempt, tmp_path):
+    (tmp_path / "kept").write_text("")
+    refused(attempt("--predictions", tmp_path / "kept"), "--predictions", "nothing can be written there")
+    assert isinstance(attempt("--predictions", tmp_path / "new" / "kept").exception, AssertionError)
+    assert (tmp_path / "new" / "kept").is_dir()
+
+
 def test_a_teacher_that_there_is_not(score, runs, ner_files, tmp_path):
     result = score(
         *(runs["bert"].repository, "--task", "ner", f"--test=sw={ner_files['sw']['test']}"),

@@ -8,14 +8,23 @@ import json
 import os
 
 import pytest
+import tiny_models
 import torch
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import in_processes
 from safetensors import safe_open
+from tokenizers import Tokenizer
+from tokenizers import models as models_of
 from torch.nn.parallel import DistributedDataParallel
-from transformers import AutoModel, AutoModelForTokenClassification, TrainerCallback, TrainingArguments
+from transformers import (
+    AutoModel,
+    AutoModelForTokenClassification,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from bistill_hub import (
     BilingualDistillationArguments,
@@ -27,6 +36,7 @@ from bistill_hub import (
 from bistill_hub.corpora import BilingualBlocks
 from bistill_hub.distillation.fine_tuning import TaskFineTuningTrainer
 from bistill_hub.distillation.sampling import Division, SharedBatches, divided
+from bistill_hub.student.build import cut_model
 
 LABELS = ("O", "B-PER", "I-PER")
 QUIET = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "use_cpu": True, "logging_steps": 1}
@@ -213,6 +223,56 @@ def test_a_loss_is_evaluated_alike_by_any_processes_in_any_batches(models, tmp_p
     assert evaluated(tmp_path, models, 5) == pytest.approx(expected, rel=1e-6)
     for count, batch in ((2, 4), (3, 4)):
         assert in_processes(count, evaluated, tmp_path, models, batch) == pytest.approx([expected] * count, rel=1e-6)
+
+
+def with_heads(folder, **settings):
+    """Train phase 1 by heads and last states alone, on batches of four rows that hide unequally many tokens."""
+    words = {f"w{number}": number for number in range(77)}
+    special = {"unk_token": "w0", "pad_token": "w1", "sep_token": "w2", "mask_token": "w3"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models_of.WordLevel(words)), **special)
+    teacher = tiny_models.tiny_model(tiny_models.class_of("bert", "ForMaskedLM"))
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(2, 30, (19,), generator=generator).tolist()
+    shared = settings.pop("processes_per_batch", 1)
+    args = BilingualDistillationArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=4,
+        layer_map=[1, 3],
+        attention_weight=0.0,
+        hidden_weight=0.0,
+        cosine_weight=1.0,
+        logits_weight=1.0,
+        masked_lm_weight=1.0,
+        masked_share=0.2,
+        **{**PLAIN, "max_steps": 3, "learning_rate": 0.01, **settings},
+    )
+    blocks = [{"input_ids": torch.randint(4, 77, (length,), generator=generator).tolist()} for length in lengths]
+    trainer = BilingualDistillationTrainer(
+        cut_model(teacher, None, (1, 3), dropout=0.0),
+        args,
+        teacher=teacher,
+        train_dataset=BilingualBlocks({"en": blocks[:9], "sw": blocks[9:]}),
+        eval_dataset=BilingualBlocks({"en": blocks[:3], "sw": blocks[9:14]}),
+        processing_class=tokenizer,
+        processes_per_batch=shared,
+    )
+    trainer.train()
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    weights = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    return {"weights": weights, "log": log, "ticket": {}, "held out": trainer.evaluate()["eval_loss"]}
+
+
+def test_processes_that_share_hidden_tokens_train_heads_as_one(tmp_path):
+    expected = with_heads(tmp_path / "one", gradient_accumulation_steps=2)
+    assert {name for name in expected["log"][0] if name.endswith("_loss")} == {
+        "cosine_loss",
+        "logits_loss",
+        "masked_lm_loss",
+    }
+    part = {"gradient_accumulation_steps": 1}
+    for process in in_processes(2, with_heads, tmp_path / "two", **part):
+        assert_same(expected, process)
+        assert process["held out"] == pytest.approx(expected["held out"], rel=1e-6)
 
 
 def predicted(folder, models, rows):

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, BertConfig, BertForTokenClassification
 
 from bistill_hub.errors import InputError
-from bistill_hub.evaluation import evaluate
+from bistill_hub.evaluation import evaluate, predicting
 from bistill_hub.evaluation.bootstrap import bootstrap_scores, interval
 from bistill_hub.evaluation.evaluate import (
     TestSet,
@@ -18,6 +18,7 @@ from bistill_hub.evaluation.evaluate import (
     predict,
     write_predictions,
 )
+from bistill_hub.evaluation.rescoring import score_predictions
 from bistill_hub.model.sparse_delta import state_sha256
 from bistill_hub.sources import LabelledSource, file_sha256
 from bistill_hub.tasks import get_task
@@ -66,7 +67,7 @@ def test_predictions_are_those_of_one_input_at_a_time_whatever_the_batches(tagge
     expected = one_by_one(*tagger, test_data, max_length)
     assert len({tag for tags in expected for tag in tags}) > 3, "a model that tells nothing apart proves nothing"
     for size in (1, 50, 10**6):
-        monkeypatch.setattr(evaluate, "PADDED_TOKENS_AT_A_TIME", size)
+        monkeypatch.setattr(predicting, "PADDED_TOKENS_AT_A_TIME", size)
         assert predict(*tagger, NER, test_data, LABELS, max_length=max_length) == expected
 
 
@@ -76,7 +77,7 @@ def test_no_batch_is_larger_than_it_may_be(tagger, test_data, monkeypatch):
     hook = model.register_forward_pre_hook(
         lambda _module, _args, kwargs: sizes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    monkeypatch.setattr(evaluate, "PADDED_TOKENS_AT_A_TIME", 60)
+    monkeypatch.setattr(predicting, "PADDED_TOKENS_AT_A_TIME", 60)
     try:
         predict(model, tokenizer, NER, test_data, LABELS, max_length=LONGEST)
     finally:
@@ -192,6 +193,20 @@ class TestPair:
         scores = np.array([[result.score, result.low, result.high] for result in results])
         np.testing.assert_array_equal(scores[:2], scores[2:])
         assert len({result.weights_sha256 for result in results}) == 1
+
+    def test_predictions_are_kept_and_scored_again_without_the_models(self, pair, tests, tmp_path):
+        options = {"teacher": pair.with_name("tuned"), "max_length": LONGEST, "progress": False}
+        results = evaluate_pair(pair, "ner", tests, predictions_dir=tmp_path / "kept", **options)
+        for result in results:
+            kept = tmp_path / "kept" / f"{result.model}.{result.language}.jsonl"
+            teacher = kept.with_name(f"teacher.{result.language}.jsonl")
+            first, second = score_predictions("ner", tests[result.language], kept, against=teacher)
+            found = first.score
+            assert (found.score, found.low, found.high) == (result.score, result.low, result.high)
+            assert (found.n, found.trivial, found.scores) == (result.n, result.trivial, result.scores)
+            if result.model == "student":
+                assert first.against_teacher == result.against_teacher
+            assert second.predictions == teacher.name
 
     @pytest.mark.parametrize("place", ["absent", "no/such-pair"])
     def test_a_pair_that_is_not_there_is_refused(self, tmp_path, tests, place):

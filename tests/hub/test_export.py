@@ -5,13 +5,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 
 import pytest
 import torch
 import yaml
+from fresh import run_fresh
 from hubserver import environment
 from hubserver.visitor import nothing_changes, own, serving
 from safetensors.torch import load_file, save_file
@@ -60,9 +59,7 @@ def probe(folder, classes, tmp_path, snippet="", **environment):
     names = {"FOLDER": str(folder), "CLASSES": classes, "SENTENCES": SENTENCES, "OUTPUT": str(tmp_path / "found")}
     code = "".join(f"{name} = {value!r}\n" for name, value in names.items()) + textwrap.dedent(PROBE)
     code = code.replace("print(json", f"{snippet}\nprint(json")
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    done = run_fresh(code, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
     return load_file(tmp_path / "found"), json.loads(done.stdout.splitlines()[-1])
 

@@ -3,12 +3,11 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from fresh import run_fresh
 from hubserver import environment
 from hubserver.objects import Commit, File
 from hubserver.visitor import (
@@ -438,7 +437,7 @@ def test_another_process_loads_by_id_with_a_cold_cache(hub, tmp_path):
     hub.create("lab/pair", {"config.json": b'{"model_type": "bert", "hidden_size": 24, "num_attention_heads": 2}'})
     code = "from transformers import AutoConfig; print(AutoConfig.from_pretrained('lab/pair').hidden_size)"
     env = {**os.environ, **environment(hub, tmp_path / "home", hub.user("alice"))}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    done = run_fresh(code, env=env)
     assert done.stdout.split()[-1] == "24"
     assert {entry.headers["authorization"] for entry in hub.journal.exchanges} == {"Bearer <alice>"}
 

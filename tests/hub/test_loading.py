@@ -3,12 +3,11 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import textwrap
 
 import pytest
 import torch
+from fresh import run_fresh
 from hubserver.client import environment
 from hubserver.server import HubServer
 from safetensors.torch import load_file, save_file
@@ -62,14 +61,7 @@ def fresh(code, tmp_path, *, package, environment=None, **names):
     client = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1", **(environment or {})}
     start = "import bistill_hub" if package else "import sys; sys.modules['bistill_hub'] = None  # not installed"
     assignments = "\n".join(f"{name} = {value!r}" for name, value in names.items())
-    result = subprocess.run(
-        [sys.executable, "-c", f"{start}\n{assignments}\n{textwrap.dedent(code)}"],
-        cwd=tmp_path,
-        env={**os.environ, **client},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_fresh(f"{start}\n{assignments}\n{textwrap.dedent(code)}", env={**os.environ, **client}, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     return json.loads(result.stdout.strip().splitlines()[-1])
 

@@ -2,12 +2,11 @@
 
 import logging
 import os
-import subprocess
-import sys
 import time
 from contextlib import nullcontext
 
 import pytest
+from fresh import run_fresh
 from hubserver import environment
 from hubserver.visitor import client, nothing_changes, own, serving, write
 
@@ -169,7 +168,7 @@ def test_a_process_of_its_own_takes_server_and_token_from_its_environment(hub, f
         f"print(publish('alice/pair', Path({str(folder)!r}), {list(FILES)!r}, message='Push').url)"
     )
     variables = {**os.environ, **environment(hub, tmp_path / "other", hub.user("alice"))}
-    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    done = run_fresh(code, env=variables)
     assert done.stdout.splitlines() == [f"{hub.endpoint}/alice/pair"]
     assert own(hub.files("alice/pair")) == FILES
     assert hub.user("alice").token not in done.stdout + done.stderr

@@ -130,3 +130,72 @@ def test_batches_may_be_added_one_by_one():
     metric.add_batch(predictions=["Dodoma"], references=[["Dodoma"]])
     metric.add_batch(predictions=["Tanga"], references=[["Dodoma", "Arusha"]])
     assert metric.compute()["f1"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("language", "answer", "expected"),
+    [
+        # Articles go with what stands alone, punctuation with what it is attached to.
+        ("en", "The “Lake” of a U.S.–plan", "lake of usplan"),
+        ("es", "¿El Niño, la niña y unas leyes?", "niño niña y leyes"),
+        ("es", "una unidad", "unidad"),
+        ("de", "»Der Bau des Domes«, einer derer", "bau domes derer"),
+        # The two letters of the article vanish inside words too: at the front, and in the middle of the third word.
+        ("ar", "الكتاب، والقلم", "كتاب و قلم"),
+        ("ar", "سؤال؟", "سؤ"),
+        ("vi", "Những cái bàn là của tôi.", "bàn tôi"),
+        ("vi", "Hà Nội", "hà nội"),
+        ("hi", "भारत की राजधानी।", "भारत की राजधानी"),
+        ("hi", "the 5%", "the 5"),
+        ("zh", "北京，中国", "北 京 中 国"),
+        ("zh", "在Windows 10上", "在 windows 10 上"),
+        ("zh", "《红楼梦》 vol. 2", "红 楼 梦 vol 2"),
+    ],
+)
+def test_answers_are_normalised_as_mlqa_does_in_their_language(language, answer, expected):
+    assert module.normalised(answer, language) == expected
+
+
+def test_the_language_changes_what_counts_as_a_word():
+    # Characters: prediction 北 京 市, gold 北 京. Without the language each is one word, and they differ.
+    found = SpanAnswers(keep_in_memory=True).compute(predictions=["北京市"], references=[["“北京”"]], language="zh")
+    assert found == {"f1": pytest.approx(2 * (2 / 3) * 1 / (2 / 3 + 1)), "exact_match": 0.0, "number": 1.0}
+    assert score(["北京市"], [["“北京”"]])["f1"] == 0.0
+    assert module.exact_match("dem Haus", ["das Haus!"], "de") == 1.0
+    assert module.exact_match("dem Haus", ["das Haus!"]) == 0.0
+    # English under MLQA differs from SQuAD in punctuation beyond ASCII alone.
+    assert module.exact_match("the coast", ["“coast”"], "en") == 1.0
+    assert module.exact_match("the coast", ["“coast”"]) == 0.0
+
+
+def test_a_language_that_mlqa_lacks_is_refused():
+    with pytest.raises(ValueError, match="'sw' is not a language of MLQA, which are ar, de, en, es, hi, vi, zh"):
+        module.f1("jiji", ["jiji"], "sw")
+
+
+def mlqa_words(answer, language):
+    """Cut an answer into words letter by letter, in the order that MLQA's paper describes."""
+    kept = []
+    for character in answer.lower():
+        if not (unicodedata.category(character)[0] == "P" or character in ASCII_PUNCTUATION):
+            kept.append(character)
+    articles = {"en": "a an the", "es": "un una unos unas el la los las", "zh": ""}[language].split()
+    words, word = [], ""
+    for character in [*kept, " "]:
+        chinese = language == "zh" and 0x4E00 <= ord(character) <= 0x9FA5
+        if chinese or not is_word_character(character):
+            words += [word, character] if chinese or not character.isspace() else [word, " "]
+            word = ""
+        else:
+            word += character
+    joined = "".join((f" {w} " if len(w) == 1 and 0x4E00 <= ord(w) <= 0x9FA5 and language == "zh" else w)
+                     if w not in articles else " " for w in words)  # fmt: skip
+    return joined.split()
+
+
+@settings(max_examples=150, deadline=None)
+@given(ANSWERS, st.sampled_from(["en", "es", "zh"]))
+@example("el的 1。2", "es")
+@example("的a的", "zh")
+def test_words_of_a_language_agree_with_a_second_implementation_on_any_strings(answer, language):
+    assert module.normalised(answer, language).split() == mlqa_words(answer, language)

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 import transformers
+from fresh import run_fresh
 from safetensors.torch import load_file
 from tiny_models import CLASSES, HEADS, VARIANTS, class_of, padded_batch, tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -155,13 +154,8 @@ def test_without_the_package_the_files_that_travel_give_the_same(tmp_path):
     expected = {variant: make_pair(variant, tmp_path / variant) for variant in variants}
     folders = [str(tmp_path / variant) for variant in variants]
     names = f"FOLDERS, HEADS, OUTPUT = {folders!r}, {HEADS!r}, {str(tmp_path / 'found.safetensors')!r}\n"
-    done = subprocess.run(
-        [sys.executable, "-c", names + PROBE],
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    client = {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    done = run_fresh(names + PROBE, env={**os.environ, **client})
     assert done.returncode == 0, done.stderr[-3000:]
     found = load_file(tmp_path / "found.safetensors")
     for variant in variants:

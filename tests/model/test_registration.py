@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from fresh import run_fresh
 
 CHECK = """
 from transformers import CONFIG_MAPPING, AutoModel
@@ -13,10 +14,6 @@ assert CONFIG_MAPPING["bistill"] is BistillConfig
 assert AutoModel._model_mapping[BistillConfig] is BistillModel
 assert modeling_auto.AutoModelForTokenClassification._model_mapping[BistillConfig] is BistillForTokenClassification
 """
-
-
-def python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +32,12 @@ def python(code):
     ],
 )
 def test_pairs_are_known_in_whichever_order_things_are_imported(first):
-    done = python(first + CHECK)
+    done = run_fresh(first + CHECK)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_configuration_is_known_to_whom_imports_autoconfig_alone():
-    done = python(
+    done = run_fresh(
         "import bistill_hub, sys\n"
         "from transformers import AutoConfig\n"
         "from transformers.models.auto.configuration_auto import CONFIG_MAPPING\n"
@@ -50,7 +47,8 @@ def test_the_configuration_is_known_to_whom_imports_autoconfig_alone():
 
 
 def test_the_import_alone_brings_in_neither_torch_nor_transformers():
-    done = python("import bistill_hub, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))")
+    code = "import bistill_hub, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "bistill_hub" in loaded
     assert not loaded & {"torch", "transformers", "numpy", "pydantic", "datasets", "huggingface_hub", "rich", "click"}

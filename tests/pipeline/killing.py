@@ -6,6 +6,7 @@ there. Events are training steps, batches that are scored, and every file that i
 removed. Prints one line of JSON: how each process ended.
 """
 
+import gc
 import json
 import os
 import signal
@@ -13,8 +14,8 @@ import sys
 from pathlib import Path
 
 from bistill_hub import Recipe, run
+from bistill_hub.batches import PaddingCollator
 from bistill_hub.distillation.exact_averaging import ExactAveragingTrainer
-from bistill_hub.evaluation import evaluate
 
 _CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.truncate")
 
@@ -36,7 +37,7 @@ def die_at(place, count):
         elif name in _CHANGES and isinstance(args[0], (str, os.PathLike)):
             event(os.fspath(args[0]))
 
-    train, collate = ExactAveragingTrainer.training_step, evaluate.PaddingCollator.__call__
+    train, collate = ExactAveragingTrainer.training_step, PaddingCollator.__call__
 
     def training_step(self, *args, **kwargs):
         event(self.args.output_dir)
@@ -48,7 +49,7 @@ def die_at(place, count):
         return collate(self, rows)
 
     ExactAveragingTrainer.training_step = training_step
-    evaluate.PaddingCollator.__call__ = collating
+    PaddingCollator.__call__ = collating
     sys.addaudithook(audit)
 
 
@@ -72,6 +73,7 @@ def attempt(recipe, folder, kill):
 
 def main():
     plan = json.loads(Path(sys.argv[1]).read_text())
+    gc.freeze()  # each training collects garbage, and what was imported is none
     recipe, folder = Recipe.make(plan["recipe"]), Path(plan["folder"])
     print(json.dumps([attempt(recipe, folder, kill) for kill in [*plan["kills"], None]]))  # noqa: T201
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModelForMaskedLM
 
 from bistill_hub import InputError, run
 from bistill_hub.pipeline import order
@@ -237,6 +238,16 @@ def test_time_grows_with_the_updates(small_recipes, tmp_path):
     assert times[1] > 50 * times[0]
     with_heads = plan(few.replace({"bilingual.logits_weight": 1.0}), tmp_path)
     assert stage_of(with_heads, "phase-1").seconds > 0
+
+
+def test_a_teacher_that_is_stored_in_half_precision_is_tried_in_the_one_it_is_trained_in(small_recipes, tmp_path):
+    recipe = small_recipes["xlm-roberta"]
+    halved = shutil.copytree(recipe.teacher.model, tmp_path / "teacher")
+    AutoModelForMaskedLM.from_pretrained(halved, dtype=torch.float16).save_pretrained(halved)
+    assert json.loads((halved / "config.json").read_text())["dtype"] == "float16"
+    changes = {"teacher.model": str(halved), "bilingual.precision": "bf16", "tasks.ner.distillation.precision": "bf16"}
+    made = plan(recipe.replace({**changes, "baselines": []}), tmp_path / "run")
+    assert all(stage.seconds > 0 for stage in made.stages[:-1])
 
 
 def test_without_a_trial_there_is_no_time_and_no_memory(small_recipes, tmp_path):

@@ -16,7 +16,7 @@ from bistill_hub.batches import PaddingCollator
 from bistill_hub.distillation.fine_tuning import TaskFineTuningTrainer
 from bistill_hub.distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
 from bistill_hub.errors import InputError
-from bistill_hub.evaluation import evaluate
+from bistill_hub.evaluation import predicting
 from bistill_hub.evaluation.evaluate import TestSet, evaluate_model, predict, write_predictions
 from bistill_hub.sources import LabelledSource
 from bistill_hub.tasks import get_task
@@ -462,7 +462,7 @@ def test_predictions_do_not_depend_on_batches_and_are_written_as_text(reader, mo
     logits = [torch.stack([one.start_logits[0], one.end_logits[0]], dim=-1).numpy() for one in outputs]
     expected = QA.decode(features, logits, dataset, ())
     for size in (1, 100, 10**6):
-        monkeypatch.setattr(evaluate, "PADDED_TOKENS_AT_A_TIME", size)
+        monkeypatch.setattr(predicting, "PADDED_TOKENS_AT_A_TIME", size)
         assert predict(model, tokenizer, QA, dataset, (), max_length=24) == expected
     write_predictions(tmp_path / "predictions.jsonl", expected)
     lines = (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()

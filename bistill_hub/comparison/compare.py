@@ -1,0 +1,184 @@
+"""Compares the student of a recipe with its contenders: what is missing is run, and one table is made of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import InputError
+from ..pipeline.manifest import StageRecord
+from ..pipeline.preflight import TaskData, check_writable, preflight, read_task
+from ..pipeline.run import locked
+from ..recipe import Recipe
+from ..tasks import get_task
+from ..teacher import load_config
+from .contenders import CONTENDERS, Contender, chosen, own_recipe
+from .figure import FIGURES_FOLDER, draw_comparison
+from .memory import Remembered, read_rows, remember
+from .queue import work_through
+from .report import Comparison, write_comparison
+from .rows import Asked, Row, finished_stages, rows_of, score_name
+from .table import Score, scores_of
+
+
+def compare(
+    recipe: Recipe,
+    against: Sequence[str],
+    output_dir: str | Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    progress: bool = True,
+) -> Comparison:
+    """Train and score the contenders that are missing, and put all that is finished into one table.
+
+    Every contender is a recipe derived from the pair's, done by the ordinary stages. Stages that contenders share are
+    done once; an interrupted comparison goes on where it stopped. What earlier calls asked of the same recipe in the
+    same folder stays in the table.
+
+    Args:
+        recipe: The pair's recipe.
+        against: Names of contenders and groups, see `contenders.CONTENDERS`; teacher and student are always there.
+        output_dir: Where everything is written.
+        seeds: Each contender is trained once with each; replace the recipe's own.
+        progress: Show progress bars and what is being done.
+
+    Returns:
+        What is finished, what is missing, and what failed.
+
+    Raises:
+        InputError: there is no such contender, or something that the recipes need is missing or wrong; raised before
+            anything expensive starts.
+        BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
+    """
+    folder = Path(output_dir)
+    check_tasks(recipe)
+    seeds = checked_seeds(seeds)
+    layers = load_config(recipe.teacher.model, recipe.teacher.revision).num_hidden_layers
+    contenders = chosen(recipe, against, layers)
+    recipes = {contender.name: contender.recipe(recipe) for contender in contenders}
+    check_writable(folder)
+    with locked(folder):
+        data = _looked_at(own_recipe(recipe), recipes, folder)
+        remember(folder, recipe, recipes, seeds, {})
+        rows = in_order(contenders, recipes, seeds, data, progress=progress)
+        failed: dict[Asked, str] = {}
+
+        def tell() -> Comparison:
+            remember(folder, recipe, recipes, seeds, _by_contender(failed))
+            found = find(recipe, folder, data)
+            write_comparison(folder, found)
+            draw_comparison(found.scores, folder / FIGURES_FOLDER, synthetic=recipe.synthetic)
+            return found
+
+        try:
+            work_through(rows, folder, failed, progress=progress)
+        except BaseException:  # stopped on the way, by Ctrl-C above all: what there is, is told
+            with suppress(Exception):
+                tell()
+            raise
+        return tell()
+
+
+def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Return seeds as they are trained with, each once.
+
+    Raises:
+        InputError: there is none, or one is negative.
+    """
+    if not seeds or min(seeds) < 0:
+        raise InputError("seeds are whole numbers from 0", field="seeds", value=list(seeds), remedy="name one at least")
+    return tuple(dict.fromkeys(seeds))
+
+
+def check_tasks(recipe: Recipe) -> None:
+    """Refuse a recipe without tasks.
+
+    Raises:
+        InputError: there is nothing to compare the models on.
+    """
+    if not recipe.tasks:
+        raise InputError(
+            "there is no task to compare the models on", field="tasks", value=[], remedy="name one of the recipe's"
+        )
+
+
+def in_order(
+    contenders: Sequence[Contender],
+    recipes: Mapping[str, Recipe],
+    seeds: Sequence[int],
+    data: Mapping[str, TaskData],
+    *,
+    progress: bool,
+) -> list[Row]:
+    """Return the rows in the order in which they are done: the first seed of all contenders before the second."""
+    return [
+        row
+        for seed in seeds
+        for contender in contenders
+        for row in rows_of(contender, recipes[contender.name], [seed], data, progress=progress)
+    ]
+
+
+def find(recipe: Recipe, folder: Path, data: Mapping[str, TaskData]) -> Comparison:
+    """Put together what is finished of all that was ever asked of a recipe; nothing is trained.
+
+    Args:
+        recipe: The pair's recipe.
+        folder: The comparison's folder.
+        data: Data of tasks that have been read already, by name.
+    """
+    remembered = read_rows(folder, recipe)
+    own = own_recipe(recipe)
+    scores: list[Score] = []
+    missing: list[Asked] = []
+    failed: dict[Asked, str] = {}
+    for task in dict.fromkeys(row.task for row in remembered):
+        of_task = [row for row in remembered if row.task == task]
+        read = data[task] if task in data else _read(of_task[0])
+        done: dict[str, dict[int, StageRecord]] = {}
+        for entry in of_task:
+            for asked, record in _records(entry, read, folder).items():
+                if record is not None:
+                    done.setdefault(entry.contender, {})[asked.seed] = record
+                elif asked.seed in entry.failed:
+                    failed[asked] = entry.failed[asked.seed]
+                else:
+                    missing.append(asked)
+        scores += scores_of(own, read, done)
+    return Comparison(recipe=own, rows=tuple(remembered), scores=tuple(scores), missing=tuple(missing), failed=failed)
+
+
+def _records(entry: Remembered, data: TaskData, folder: Path) -> dict[Asked, StageRecord | None]:
+    """By row the record of the stage that scored it; None where it is not finished with what is there now."""
+    asked = {seed: Asked(entry.contender, seed, entry.task) for seed in entry.seeds}
+    found: dict[Asked, StageRecord | None] = dict.fromkeys(asked.values())
+    try:
+        rows = rows_of(CONTENDERS[entry.contender], entry.recipe, entry.seeds, {entry.task: data}, progress=False)
+    except OSError:  # a file of an earlier command's is gone
+        return found
+    return found | {row.asked: finished_stages(row, folder).get(score_name(entry.task)) for row in rows}
+
+
+def _looked_at(own: Recipe, recipes: Mapping[str, Recipe], folder: Path) -> dict[str, TaskData]:
+    """Check everything that the contenders will need, and read the tasks' data."""
+    data = {task.recipe.name: task for task in preflight(own, folder)}
+    checked = {own.only([]).sha256}
+    for recipe in recipes.values():
+        bare = recipe.only([])
+        if bare.sha256 not in checked:
+            checked.add(bare.sha256)
+            preflight(bare, folder)
+    return data
+
+
+def _read(row: Remembered) -> TaskData:
+    task = row.recipe.tasks[0]
+    return read_task(task, get_task(task.name))
+
+
+def _by_contender(failed: Mapping[Asked, str]) -> dict[tuple[str, str], dict[int, str]]:
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    for asked, error in failed.items():
+        found.setdefault((asked.contender, asked.task), {})[asked.seed] = error
+    return found

@@ -1,0 +1,368 @@
+"""What a student is compared with: each contender is a recipe derived from the pair's, run by the ordinary stages.
+
+All students have the same steps, batches, block size, learning rates and layers as the pair's own, and the same phase
+2, unless a contender is about just that; `differences` lists what is not the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import InputError
+from ..recipe import Recipe
+
+Group = Literal["pair", "teacher", "trimming", "multilingual", "scratch", "ablation", "published"]
+Scored = Literal["teacher", "trimmed_teacher", "student"]
+"""Which model of a recipe's stages is scored: the task teacher, the same with the student's vocabulary, or the student
+after phase 2."""
+
+Changes = Mapping[str, Any]
+"""Dotted path to new value, as `Recipe.replace` takes them."""
+
+TEACHER, STUDENT_NAME = "teacher", "student"
+ALWAYS = (TEACHER, STUDENT_NAME)
+
+_BASELINE_GROUPS = ("teacher", "trimming", "multilingual", "scratch")
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "baselines": _BASELINE_GROUPS,
+    "ablations": ("ablation",),
+    "all": (*_BASELINE_GROUPS, "ablation"),
+}
+"""Words that stand for all contenders of some groups."""
+
+_NO_GENERAL_LOSS: Changes = {
+    f"bilingual.{term}_weight": 0.0
+    for term in ("attention", "hidden", "logits", "divergence", "relations", "masked_lm", "cosine")
+}
+_FOR_ALL_LANGUAGES: Changes = {"student.vocabulary": "whole"}
+_HIDDEN_SHARE = 0.15
+"""Share of the tokens that BERT and DistilBERT hide."""
+
+_DISTILBERT: Changes = {
+    **_NO_GENERAL_LOSS,
+    **_FOR_ALL_LANGUAGES,
+    # The weights of DistilBERT's training: 5 for the teacher's distribution, 2 for the tokens, 1 for the cosine.
+    "bilingual.logits_weight": 5.0,
+    "bilingual.masked_lm_weight": 2.0,
+    "bilingual.cosine_weight": 1.0,
+    "bilingual.masked_share": _HIDDEN_SHARE,
+    "student.keep_language_modelling_head": True,
+}
+_MINILM: Changes = {
+    **_NO_GENERAL_LOSS,
+    **_FOR_ALL_LANGUAGES,
+    "bilingual.relations_weight": 1.0,
+    "bilingual.masked_share": 0.0,
+}
+_SCRATCH: Changes = {
+    **_NO_GENERAL_LOSS,
+    "student.initialisation": "random",
+    "bilingual.masked_lm_weight": 1.0,
+    "bilingual.masked_share": _HIDDEN_SHARE,
+    "student.keep_language_modelling_head": True,
+}
+_NO_PHASE_1: Changes = {"bilingual.steps": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A model that the student is compared with.
+
+    Attributes:
+        name: Its name on the command line.
+        label: What tables and figures call it.
+        group: What it is for.
+        source: Where the idea comes from.
+        scored: Which model of its stages is scored.
+        multilingual: It reads the recipe's further languages.
+        unverified: It starts from published weights that nobody has tried with this package; run where asked for by its
+            name alone.
+        changes: What its recipe changes of the pair's.
+    """
+
+    name: str
+    label: str
+    group: Group
+    source: str
+    scored: Scored = "student"
+    multilingual: bool = False
+    unverified: bool = False
+    changes: Callable[[Recipe], Changes] = lambda recipe: {}
+
+    def recipe(self, pair: Recipe) -> Recipe:
+        """Derive the contender's recipe from the pair's.
+
+        Raises:
+            InputError: the contender needs further languages and the recipe names none, or its recipe is the student's.
+        """
+        own = own_recipe(pair)
+        if self.name in ALWAYS or self.scored == "trimmed_teacher":
+            return own
+        if self.multilingual and not pair.further_languages:
+            raise InputError(
+                f"{self.name} is a student of several languages, and the recipe names none beside the pair's",
+                field="further_languages",
+                value=[],
+                remedy="give them in the recipe, or by --set-file, each with code, name and text",
+            )
+        further: Changes = {"further_languages": pair.further_languages} if self.multilingual else {}
+        derived = own.replace({**self.changes(own), **further})
+        if derived == own:
+            raise InputError(
+                f"{self.name} would be the student itself: the recipe has nothing of what it leaves out or changes",
+                field="against",
+                value=self.name,
+                remedy="leave it out",
+            )
+        return derived
+
+
+def own_recipe(pair: Recipe) -> Recipe:
+    """The recipe of the pair's own student: it reads no further languages, and other models are scored beside it."""
+    return pair.replace({"further_languages": (), "baselines": ()})
+
+
+def differences(derived: Recipe, own: Recipe) -> dict[str, Any]:
+    """What of a recipe is not as in another one: dotted path to value; further languages by their codes."""
+    ours, theirs = _flat(_plain(derived)), _flat(_plain(own))
+    return {path: value for path, value in ours.items() if path not in theirs or theirs[path] != value}
+
+
+def chosen(pair: Recipe, against: Sequence[str], layers: int | None) -> tuple[Contender, ...]:
+    """Return the contenders that words name, with teacher and student, in the registry's order.
+
+    A word for a group leaves out what would be the student itself, and what the teacher cannot be cut to.
+
+    Args:
+        pair: The pair's recipe.
+        against: Names of contenders and groups.
+        layers: How many the pair's teacher has; None where that is not known.
+
+    Raises:
+        InputError: there is no such contender, or one that is named cannot be derived from the recipe.
+    """
+    names = set(ALWAYS)
+    for word in against:
+        if word in WORDS:
+            of_group = [each for each in CONTENDERS.values() if each.group in WORDS[word]]
+            names |= {each.name for each in of_group if _differs(each, pair) and _fits(each, pair, layers)}
+        elif word in CONTENDERS:
+            names.add(word)
+        else:
+            raise InputError(
+                "there is no such contender",
+                field="against",
+                value=word,
+                remedy=f"choose from {', '.join((*WORDS, *CONTENDERS))}",
+            )
+    found = tuple(contender for name, contender in CONTENDERS.items() if name in names)
+    for contender in found:
+        contender.recipe(pair)
+    return found
+
+
+def _differs(contender: Contender, pair: Recipe) -> bool:
+    """Whether a contender is another model than the pair's student."""
+    own = own_recipe(pair)
+    return contender.scored != "student" or contender.multilingual or own.replace(contender.changes(own)) != own
+
+
+def _fits(contender: Contender, pair: Recipe, layers: int | None) -> bool:
+    """Whether a teacher of so many layers can be cut as a contender asks."""
+    if layers is None:
+        return True
+    own = own_recipe(pair)
+    try:
+        own.replace(contender.changes(own)).student.layer_map_for(layers)
+    except InputError:
+        return False
+    return True
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    fields = recipe.model_dump(mode="json")
+    fields["further_languages"] = [language.code for language in recipe.further_languages]
+    fields["tasks"] = {task["name"]: task for task in fields["tasks"]}
+    return fields
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    found: dict[str, Any] = {}
+    for name, each in value.items():
+        found |= _flat(each, f"{path}.{name}" if path else name)
+    return found
+
+
+def _of_tasks(recipe: Recipe, changes: Changes) -> dict[str, Any]:
+    """The same changes of every task's phase 2."""
+    return {f"tasks.{task.name}.distillation.{name}": value for task in recipe.tasks for name, value in changes.items()}
+
+
+def _fine_tuned(recipe: Recipe) -> Changes:
+    """Labels alone, every entry free, as many passes as the sparse stage, the rate of the task teacher."""
+    changes = _of_tasks(recipe, {"learns_from": "labels", "density": 1.0, "iterations": 1, "freeze_layer_norms": False})
+    for task in recipe.tasks:
+        changes[f"tasks.{task.name}.distillation.learning_rate"] = task.teacher.learning_rate
+    return changes
+
+
+def _layers(factor: int) -> Changes:
+    return {"student.layer_reduction_factor": factor, "student.layers": None, "student.layer_map": None}
+
+
+def _lrf(factor: int) -> Callable[[Recipe], Changes]:
+    return lambda recipe: _layers(factor)
+
+
+def _lt_sft(recipe: Recipe) -> Changes:
+    """The whole teacher, tuned as sparsely as the student, on the labels."""
+    return {**_layers(1), **_FOR_ALL_LANGUAGES, **_NO_PHASE_1, **_of_tasks(recipe, {"learns_from": "labels"})}
+
+
+def _fixed(changes: Changes, *, fine_tuned: bool = False) -> Callable[[Recipe], Changes]:
+    return lambda recipe: {**changes, **(_fine_tuned(recipe) if fine_tuned else {})}
+
+
+def _without(terms: Sequence[str], term: str) -> Callable[[Recipe], Changes]:
+    """Without these terms of phase 1 and this one of phase 2."""
+    first = {f"bilingual.{name}_weight": 0.0 for name in terms}
+    return lambda recipe: {**first, **_of_tasks(recipe, {f"{term}_weight": 0.0})}
+
+
+def _published(model: str) -> Callable[[Recipe], Changes]:
+    """A published student in the teacher's place, fine-tuned for as many passes as the other students."""
+
+    def changes(recipe: Recipe) -> Changes:
+        found: dict[str, Any] = {"teacher.model": model, "teacher.revision": None, "teacher.language_deltas": {}}
+        for task in recipe.tasks:
+            prefix = f"tasks.{task.name}.teacher"
+            found |= {f"{prefix}.model": None, f"{prefix}.revision": None, f"{prefix}.delta": None}
+            found[f"{prefix}.epochs"] = task.distillation.sparse_epochs
+            found[f"{prefix}.batch_size"] = task.distillation.batch_size * task.distillation.accumulation
+        return found
+
+    return changes
+
+
+_ANSELL = "Ansell et al. 2023"
+_LT_SFT = "Ansell et al. 2022"
+_SANH = "Sanh et al. 2019"
+_WANG = "Wang et al. 2021"
+
+CONTENDERS: Mapping[str, Contender] = {
+    contender.name: contender
+    for contender in (
+        Contender(name=TEACHER, label="teacher", group="teacher", source="fine-tuned in full", scored="teacher"),
+        Contender(
+            name="teacher_sft", label="teacher, LT-SFT on labels", group="teacher", source=_LT_SFT, changes=_lt_sft
+        ),
+        Contender(
+            name="trimmed_teacher",
+            label="teacher, vocabulary trimmed",
+            group="trimming",
+            source="Abdaoui et al. 2020",
+            scored="trimmed_teacher",
+        ),
+        Contender(name=STUDENT_NAME, label="bilingual student", group="pair", source=_ANSELL),
+        Contender(
+            name="student_fine_tuned",
+            label="student, fine-tuned",
+            group="ablation",
+            source=_ANSELL,
+            changes=_fine_tuned,
+        ),
+        Contender(
+            name="distilbert_style",
+            label="DistilBERT-style + phase 2",
+            group="multilingual",
+            source=_SANH,
+            multilingual=True,
+            changes=_fixed(_DISTILBERT),
+        ),
+        Contender(
+            name="distilbert_style_fine_tuned",
+            label="DistilBERT-style, fine-tuned",
+            group="multilingual",
+            source=_SANH,
+            multilingual=True,
+            changes=_fixed(_DISTILBERT, fine_tuned=True),
+        ),
+        Contender(
+            name="minilmv2_style",
+            label="MiniLMv2-style + phase 2",
+            group="multilingual",
+            source=_WANG,
+            multilingual=True,
+            changes=_fixed(_MINILM),
+        ),
+        Contender(
+            name="minilmv2_style_fine_tuned",
+            label="MiniLMv2-style, fine-tuned",
+            group="multilingual",
+            source=_WANG,
+            multilingual=True,
+            changes=_fixed(_MINILM, fine_tuned=True),
+        ),
+        Contender(
+            name="from_scratch",
+            label="bilingual from scratch + phase 2",
+            group="scratch",
+            source="Devlin et al. 2019",
+            changes=_fixed(_SCRATCH),
+        ),
+        Contender(
+            name="from_scratch_fine_tuned",
+            label="bilingual from scratch, fine-tuned",
+            group="scratch",
+            source="Devlin et al. 2019",
+            changes=_fixed(_SCRATCH, fine_tuned=True),
+        ),
+        Contender(name="no_phase_1", label="no phase 1", group="ablation", source=_ANSELL, changes=_fixed(_NO_PHASE_1)),
+        Contender(
+            name="no_attention_loss",
+            label="no attention loss",
+            group="ablation",
+            source=_ANSELL,
+            changes=_without(("attention", "divergence"), "attention"),
+        ),
+        Contender(
+            name="no_hidden_loss",
+            label="no hidden loss",
+            group="ablation",
+            source=_ANSELL,
+            changes=_without(("hidden",), "hidden"),
+        ),
+        Contender(
+            name="dense_phase_2",
+            label="dense phase 2",
+            group="ablation",
+            source=_ANSELL,
+            changes=lambda recipe: _of_tasks(recipe, {"density": 1.0, "iterations": 1}),
+        ),
+        Contender(name="lrf_2", label="LRF 2", group="ablation", source=_ANSELL, changes=_lrf(2)),
+        Contender(name="lrf_3", label="LRF 3", group="ablation", source=_ANSELL, changes=_lrf(3)),
+        Contender(
+            name="distilmbert",
+            label="DistilmBERT (published)",
+            group="published",
+            source=_SANH,
+            scored="teacher",
+            unverified=True,
+            changes=_published("distilbert/distilbert-base-multilingual-cased"),
+        ),
+        Contender(
+            name="multilingual_minilmv2",
+            label="multilingual MiniLMv2 (published)",
+            group="published",
+            source=_WANG,
+            scored="teacher",
+            unverified=True,
+            changes=_published("nreimers/mMiniLMv2-L6-H384-distilled-from-XLMR-Large"),
+        ),
+    )
+}
+"""Every contender by name, in the order of tables."""

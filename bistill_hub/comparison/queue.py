@@ -1,0 +1,74 @@
+"""Works through a comparison's rows: what is finished is skipped, what fails stops nothing but what depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import BistillError, InputError, first_line
+from ..pipeline.order import Stage
+from ..pipeline.run import do_stages
+from .rows import Asked, Row, place_of
+
+
+def work_through(rows: Sequence[Row], folder: Path, failed: dict[Asked, str], *, progress: bool) -> None:
+    """Do the stages of rows in order.
+
+    Args:
+        rows: The rows; equal stages of theirs are done once.
+        folder: The comparison's folder.
+        failed: Takes what went wrong, by row. A stage that has failed is not tried again for another row.
+        progress: Say what is being done.
+
+    Raises:
+        BistillError: the disk is full, or a file vanished on the way, so that no other row would fare better; what is
+            finished is kept.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True, quiet=not progress)
+    places = _Places(folder)
+    for number, row in enumerate(rows, 1):
+        console.print(f"[bold]Row {number} of {len(rows)}:[/bold] {row.asked}")
+        try:
+            do_stages(row.stages, folder, progress=progress, place_of=places)
+        except _FailedBeforeError as error:
+            failed[row.asked] = str(error)
+        except BistillError as error:
+            if not isinstance(error, InputError):
+                raise
+            failed[row.asked] = places.fails(error)
+        except Exception as error:  # whatever a contender comes to grief about, the others go on
+            failed[row.asked] = places.fails(error)
+        if row.asked in failed:
+            console.print(f"[red]failed:[/red] {failed[row.asked]}", markup=True, highlight=False)
+
+
+class _FailedBeforeError(Exception):
+    """A stage has failed for an earlier row."""
+
+
+class _Places:
+    """Tells where a stage is kept, and refuses one that has failed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.failed: dict[Path, str] = {}
+        self._last: Path | None = None
+        self._slug = ""
+
+    def __call__(self, stage: Stage, inputs: Mapping[str, Any]) -> Path:
+        self._last, self._slug = place_of(self.folder, stage, inputs), stage.slug
+        if self._last in self.failed:
+            raise _FailedBeforeError(self.failed[self._last])
+        return self._last
+
+    def fails(self, error: Exception) -> str:
+        """Remember that the stage that was begun last has failed; return why in a line."""
+        text = f"{self._slug}: {type(error).__name__}: {first_line(error)}"
+        if isinstance(error, InputError):
+            text = f"{self._slug}: {error}"
+        if self._last is not None:
+            self.failed[self._last] = text
+        return text

@@ -1,0 +1,275 @@
+"""`comparison.md`, `.csv` and `.json`: one table of all that is finished, and what is not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..recipe import Recipe
+from .contenders import CONTENDERS, STUDENT_NAME, differences
+from .memory import Remembered
+from .rows import Asked
+from .table import COVERAGE, RESAMPLES, Score
+
+VERSION = 1
+_SIZES = ("layers", "vocabulary", "parameters", "flops_per_token", "flops_length")
+NAME = "comparison"
+SYNTHETIC = "Synthetic: text and labels were generated, so these scores say nothing about real language."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a comparison has found so far.
+
+    Attributes:
+        recipe: The pair's recipe, further languages left out.
+        rows: What was ever asked for.
+        scores: What is finished, averaged over seeds.
+        missing: What is asked for, not finished, and has not failed.
+        failed: What went wrong, by row.
+    """
+
+    recipe: Recipe
+    rows: tuple[Remembered, ...]
+    scores: tuple[Score, ...]
+    missing: tuple[Asked, ...]
+    failed: Mapping[Asked, str]
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """Names of the contenders that were asked for, in the order of tables."""
+        asked = {row.contender for row in self.rows}
+        return tuple(name for name in CONTENDERS if name in asked)
+
+    def differences(self, contender: str) -> dict[str, Any]:
+        """What a contender's recipe has otherwise than the student's, dotted path to value."""
+        found: dict[str, Any] = {}
+        for row in self.rows:
+            if row.contender == contender:
+                own = next(
+                    each.recipe for each in self.rows if each.contender == STUDENT_NAME and each.task == row.task
+                )
+                found |= differences(row.recipe, own)
+        return found
+
+
+def write_comparison(folder: Path, found: Comparison) -> None:
+    """Write the three files: equal findings give equal bytes."""
+    _write(folder / f"{NAME}.json", json.dumps(to_json(found), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    _write(folder / f"{NAME}.csv", to_csv(found))
+    _write(folder / f"{NAME}.md", to_markdown(found))
+
+
+def to_json(found: Comparison) -> dict[str, Any]:
+    """Give everything as plain values."""
+    return {
+        "comparison_version": VERSION,
+        "name": found.recipe.name,
+        "synthetic": found.recipe.synthetic,
+        "resamples": RESAMPLES,
+        "coverage": COVERAGE,
+        "contenders": [
+            {
+                "name": name,
+                "label": CONTENDERS[name].label,
+                "group": CONTENDERS[name].group,
+                "source": CONTENDERS[name].source,
+                "unverified": CONTENDERS[name].unverified,
+                "scored": CONTENDERS[name].scored,
+                "differs_from_student": found.differences(name),
+            }
+            for name in found.contenders
+        ],
+        "budget": _budget_of(found),
+        "not_run": [name for name in _not_run(found)],
+        "scores": [asdict(score) for score in found.scores],
+        "missing": [asdict(asked) for asked in found.missing],
+        "failed": [{**asdict(asked), "error": error} for asked, error in found.failed.items()],
+    }
+
+
+def _budget_of(found: Comparison) -> dict[str, Any]:
+    """What the student is given, which every other model gets too but for what is listed as different."""
+    own, of_tasks = found.recipe, [row.recipe for row in found.rows if row.contender == STUDENT_NAME]
+    tuning = {"epochs", "batch_size", "learning_rate", "precision"}
+    return {
+        "student": own.student.model_dump(mode="json", exclude={"must_keep"}),
+        "bilingual": own.bilingual.model_dump(mode="json"),
+        "tasks": {
+            task.name: {
+                "max_length": task.max_length,
+                "teacher": task.teacher.model_dump(mode="json", include=tuning),
+                "distillation": task.distillation.model_dump(mode="json"),
+            }
+            for recipe in of_tasks
+            for task in recipe.tasks
+        },
+    }
+
+
+def to_csv(found: Comparison) -> str:
+    """Give a line for each score, fractions unrounded; what is missing has no line."""
+    lines = []
+    for score in found.scores:
+        fields = asdict(score)
+        for name in ("to_teacher", "to_student"):
+            paired = fields.pop(name) or {}
+            lost = {f"{name}_{part}": paired.get(part) for part in ("difference", "difference_low", "difference_high")}
+            fields |= lost
+            if name == "to_teacher":
+                fields |= {part: paired.get(part) for part in ("retention", "retention_low", "retention_high")}
+        size = fields.pop("size")
+        fields |= {
+            part: size[part] for part in ("layers", "vocabulary", "parameters", "flops_per_token", "flops_length")
+        }
+        fields["seeds"] = " ".join(map(str, score.seeds))
+        fields["by_seed"] = " ".join(map(str, score.by_seed))
+        fields |= {"group": CONTENDERS[score.contender].group, "synthetic": found.recipe.synthetic}
+        lines.append(fields)
+    text = io.StringIO()
+    if lines:
+        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    return text.getvalue()
+
+
+def to_markdown(found: Comparison) -> str:
+    """Give a table for each task and test set, the contenders' recipes, and what is missing."""
+    parts = [f"# {found.recipe.name}: the student beside its contenders"]
+    if found.recipe.synthetic:
+        parts.append(f"**{SYNTHETIC}**")
+    parts.append(
+        "Scores in %, zero-shot on the target language, means over seeds; in brackets 95 % bootstrap intervals over "
+        f"examples ({RESAMPLES:,} resamples, the same for all models and seeds), ± the standard deviation over seeds. "
+        "Differences are in points and paired. Retention is (model - trivial) / (teacher - trivial), given where the "
+        "teacher's lower bound is above the trivial baseline. FLOPs are those of the encoder for one input."
+    )
+    for task in dict.fromkeys(score.task for score in found.scores):
+        for role in ("target", "source"):
+            scores = [score for score in found.scores if (score.task, score.role) == (task, role)]
+            parts += _score_section(found, task, role, scores)
+    parts += ["## The student's budget", _budget(found), "## What differs from the student's recipe", _recipes(found)]
+    for title, lines in (
+        ("Missing", [str(asked) for asked in found.missing]),
+        ("Failed", [f"{asked}: {_one_line(error)}" for asked, error in found.failed.items()]),
+    ):
+        if lines:
+            parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _score_section(found: Comparison, task: str, role: str, scores: Sequence[Score]) -> list[str]:
+    first = scores[0]
+    title = f"## {task}, {first.language} ({role})"
+    note = f"{first.metric} on {first.dataset}, n = {first.n:,}, trivial baseline {100 * first.trivial:.1f}."
+    header = [
+        "model",
+        "layers",
+        "vocabulary",
+        "parameters (M)",
+        f"GFLOPs ({first.size.flops_length} tokens)",
+        "seeds",
+        "score",
+        "± seeds",
+        "to teacher",
+        "retention",
+        "to student",
+    ]
+    rows = [_cells(score) for score in scores]
+    there = {score.contender for score in scores}
+    for name in found.contenders:
+        if name not in there and any(row.contender == name and row.task == task for row in found.rows):
+            state = "failed" if any((a.contender, a.task) == (name, task) for a in found.failed) else "missing"
+            rows.append([CONTENDERS[name].label, *[""] * 5, state, *[""] * 4])
+    rows += [[CONTENDERS[name].label, *[""] * 5, "not run, unverified", *[""] * 4] for name in _not_run(found)]
+    return [title, note, _table(header, rows)]
+
+
+def _cells(score: Score) -> list[str]:
+    size, kept = score.size, score.to_teacher
+    retention = "" if kept is None else "teacher not above trivial"
+    if kept is not None and kept.retention is not None:
+        ends = (kept.retention_low, kept.retention_high)
+        retention = f"{100 * kept.retention:.1f}" + (
+            "" if ends[0] is None or ends[1] is None else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+        )
+    contender = CONTENDERS[score.contender]
+    return [
+        contender.label + (", unverified" if contender.unverified else ""),
+        str(size.layers),
+        f"{size.vocabulary:,}",
+        f"{size.parameters / 1e6:.4g}",
+        f"{size.flops_per_token * size.flops_length / 1e9:.4g}",
+        " ".join(map(str, score.seeds)),
+        f"{100 * score.score:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]",
+        "" if score.deviation is None else f"{100 * score.deviation:.1f}",
+        *(
+            ""
+            if paired is None
+            else f"{100 * paired.difference:+.1f} "
+            f"[{100 * paired.difference_low:+.1f}, {100 * paired.difference_high:+.1f}]"
+            for paired in (score.to_teacher,)
+        ),
+        retention,
+        ""
+        if score.to_student is None
+        else f"{100 * score.to_student.difference:+.1f} "
+        f"[{100 * score.to_student.difference_low:+.1f}, {100 * score.to_student.difference_high:+.1f}]",
+    ]
+
+
+def _budget(found: Comparison) -> str:
+    """The settings that all models share, a line for each part."""
+    shared = _budget_of(found)
+    parts = {"student": shared["student"], "bilingual": shared["bilingual"]}
+    for name, task in shared["tasks"].items():
+        parts |= {f"tasks.{name}.teacher": task["teacher"], f"tasks.{name}.distillation": task["distillation"]}
+    rows = [[f"`{part}`", _settings(values)] for part, values in parts.items()]
+    return _table(["part", "settings"], rows)
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items() if value is not None)
+
+
+def _recipes(found: Comparison) -> str:
+    rows = []
+    for name in found.contenders:
+        contender = CONTENDERS[name]
+        changed = ", ".join(f"`{path}` {_value(value)}" for path, value in found.differences(name).items())
+        if contender.scored != "student" and not changed:
+            changed = "the stages of the student's recipe"
+        rows.append([contender.label, contender.source, changed or "nothing"])
+    return _table(["model", "after", "differs"], rows)
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).strip('"')
+
+
+def _not_run(found: Comparison) -> list[str]:
+    """Published models that nobody asked for."""
+    asked = found.contenders
+    return [name for name, contender in CONTENDERS.items() if contender.group == "published" and name not in asked]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file so that it appears whole or not at all."""
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(file)

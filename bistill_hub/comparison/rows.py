@@ -1,0 +1,131 @@
+"""Rows of a comparison: a contender, a seed, a task, with its stages and where these are kept.
+
+A stage's folder is named by what goes into it, so that contenders which share a stage share its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..pipeline.manifest import StageRecord, finished, started, versions
+from ..pipeline.order import Stage, stages_of
+from ..pipeline.preflight import TaskData
+from ..recipe import Recipe
+from .contenders import Contender
+from .scoring import SCORES, score_stage
+
+STAGES_FOLDER = "stages"
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be known: the score of a contender trained with a seed, on a task."""
+
+    contender: str
+    seed: int
+    task: str
+
+    def __str__(self) -> str:
+        return f"{self.contender}, {self.task}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the comparison before it is averaged over seeds.
+
+    Attributes:
+        asked: What it is.
+        recipe: The contender's recipe with this seed.
+        data: The task's data; `data.recipe` is the contender's.
+        stages: What has to be done for it, in order; the last one scores.
+    """
+
+    asked: Asked
+    recipe: Recipe
+    data: TaskData
+    stages: tuple[Stage, ...]
+
+
+def rows_of(
+    contender: Contender,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    data: Mapping[str, TaskData],
+    *,
+    progress: bool,
+) -> list[Row]:
+    """Return a contender's rows, seed after seed, for each task of its recipe.
+
+    Args:
+        contender: The contender.
+        recipe: Its recipe.
+        seeds: The seeds.
+        data: The tasks' data by name.
+        progress: Show progress bars while the stages work.
+    """
+    rows = []
+    for seed in seeds:
+        seeded = recipe.replace({"seed": seed})
+        own = [replace(data[task.name], recipe=task) for task in seeded.tasks]
+        stages = {stage.name: stage for stage in stages_of(seeded, own, command="", progress=progress)}
+        for task in own:
+            scores = score_stage(seeded, task, contender.scored, stages, progress=progress)
+            wanted = _needed(scores, stages)
+            rows.append(Row(Asked(contender.name, seed, task.recipe.name), seeded, task, wanted))
+    return rows
+
+
+def _needed(last: Stage, stages: Mapping[str, Stage]) -> tuple[Stage, ...]:
+    """A stage and all that it needs, directly or not, in order."""
+    names = set(last.needs)
+    for stage in reversed(list(stages.values())):
+        if stage.name in names:
+            names |= set(stage.needs)
+    return (*(stage for name, stage in stages.items() if name in names), last)
+
+
+def place_of(folder: Path, stage: Stage, inputs: Mapping[str, Any]) -> Path:
+    """Where a stage with these inputs is kept in a comparison's folder."""
+    description = json.dumps({**inputs, "versions": versions()}, sort_keys=True)
+    digest = hashlib.sha256(description.encode()).hexdigest()
+    return folder / STAGES_FOLDER / f"{stage.slug}-{digest[:_DIGITS]}"
+
+
+def finished_stages(row: Row, folder: Path) -> dict[str, StageRecord]:
+    """Records of those stages of a row that are finished."""
+    records: dict[str, StageRecord] = {}
+    for stage in row.stages:
+        if all(name in records for name in stage.needs):
+            inputs = stage.inputs(records)
+            record = finished(stage.name, place_of(folder, stage, inputs), inputs)
+            if record is not None:
+                records[stage.name] = record
+    return records
+
+
+def is_started(stage: Stage, records: Mapping[str, StageRecord], folder: Path) -> bool:
+    """Whether a stage was begun and goes on where it stopped."""
+    if not all(name in records for name in stage.needs):
+        return False
+    inputs = stage.inputs(records)
+    return started(place_of(folder, stage, inputs), inputs)
+
+
+def keys_of(stages: Iterable[Stage]) -> dict[str, str]:
+    """By stage a hash that equal stages share, whether what they need is finished or not."""
+    keys: dict[str, str] = {}
+    for stage in stages:
+        content = {"settings": stage.settings, "needs": [keys[name] for name in stage.needs]}
+        keys[stage.name] = hashlib.sha256(json.dumps([stage.name, content], sort_keys=True).encode()).hexdigest()
+    return keys
+
+
+def score_name(task: str) -> str:
+    """Name of the stage that scores a task."""
+    return f"{task} {SCORES}"

@@ -1,0 +1,34 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["bistill-hub"]
+#
+# [tool.uv.sources]
+# bistill-hub = { path = "..", editable = true }
+# ///
+"""English and Igbo out of multilingual BERT, for names in news: `uv run recipes/en_ig.py`.
+
+Further test sets that this package knows: MasakhaNER 2.0 and WikiANN.
+"""
+
+import sys
+
+from bistill_hub.evaluation.benchmarks import benchmark
+from bistill_hub.families import masakhaner, wikipedia
+from bistill_hub.recipe import Language
+
+RECIPE = masakhaner(
+    name="bistill-en-ig",
+    target=Language(code="ig", name="Igbo", text=wikipedia("ig")),
+    language_delta="legacy:cambridgeltl/mbert-lang-sft-ibo-small",
+    test=benchmark("masakhaner", "ibo", "test"),
+    license="apache-2.0",
+    limits=(
+        "The text is Wikipedia, the labels are of news: other domains and spoken language may fare worse. mBERT "
+        "was not pre-trained on Igbo: all that it knows of it comes from the language SFT."
+    ),
+)
+
+if __name__ == "__main__":
+    from bistill_hub.cli import main
+
+    main(["run", __file__, *sys.argv[1:]])

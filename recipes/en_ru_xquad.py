@@ -1,0 +1,33 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["bistill-hub"]
+#
+# [tool.uv.sources]
+# bistill-hub = { path = "..", editable = true }
+# ///
+"""English and Russian out of mDeBERTa-v3 base, for questions: `uv run recipes/en_ru_xquad.py`.
+
+Further test sets that this package knows: XNLI, WikiANN, Universal NER (test sets) and TyDi QA.
+"""
+
+import sys
+
+from bistill_hub.evaluation.benchmarks import benchmark
+from bistill_hub.families import wikipedia, xquad
+from bistill_hub.recipe import Language
+
+RECIPE = xquad(
+    name="bistill-en-ru-xquad",
+    target=Language(code="ru", name="Russian", text=wikipedia("ru")),
+    test=benchmark("xquad", "ru", "test"),
+    license="mit",
+    limits=(
+        "The text is Wikipedia, and the questions, translated from English, are about it: other domains and speech "
+        "may fare worse."
+    ),
+)
+
+if __name__ == "__main__":
+    from bistill_hub.cli import main
+
+    main(["run", __file__, *sys.argv[1:]])

@@ -1,0 +1,101 @@
+"""`bistill compare`: tells the cost first, does nothing on a dry run, and says what failed by its exit code."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from compared import small_pair
+
+from bistill_hub import cli
+from bistill_hub.comparison import compare
+from bistill_hub.comparison.rows import Asked
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    """A recipe script."""
+    home = tmp_path_factory.mktemp("pair")
+    fields = json.dumps(small_pair(home).model_dump(mode="json"))
+    file = home / "small.py"
+    file.write_text(f"import json\nfrom bistill_hub import Recipe\nRECIPE = Recipe.make(json.loads({fields!r}))\n")
+    return file
+
+
+def invoke(script, folder, *words):
+    return CliRunner().invoke(cli.main, ["compare", str(script), "-o", str(folder), "--quiet", *words])
+
+
+def all_fail(rows, folder, failed, *, progress):
+    failed |= {row.asked: "no luck" for row in rows}
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(script, tmp_path):
+    result = invoke(script, tmp_path / "out", "--against", "trimmed_teacher,ablations", "--seeds", "0,1", "--dry-run")
+    assert result.exit_code == 0, result.output
+    rows = [line.strip("│ ").split("│") for line in result.output.splitlines() if line.startswith("│")]
+    cells = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    assert cells["teacher"][:4] == ["2", "0", "0", "4"]
+    assert cells["trimmed_teacher"][:4] == ["2", "0", "2", "4"]
+    assert cells["dense_phase_2"][:4] == ["2", "0", "6", "4"]
+    assert "lrf_3" not in cells
+    total = sum(int(each[3]) for each in cells.values())
+    assert f"To do: {total} stages, about" in result.output
+    assert "h on cpu" in result.output
+    assert "Disk still needed" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_failures_are_told_at_the_end_and_by_the_exit_code(script, tmp_path, monkeypatch):
+    done = []
+
+    def some_fail(rows, folder, failed, *, progress):
+        done.extend(row.asked for row in rows)
+        failed[Asked("lrf_2", 0, "ner")] = "phase-1: RuntimeError: no luck"
+
+    monkeypatch.setattr(compare, "work_through", some_fail)
+    script_of_all = ["--against", "lrf_2", "--set", "student.layers=2", "--yes"]
+    result = invoke(script, tmp_path / "out", *script_of_all)
+    assert result.exit_code == 1, result.output
+    assert "Failed: lrf_2, ner, seed 0: phase-1: RuntimeError: no luck" in result.output
+    assert "comparison.md" in result.output
+    assert done == [Asked(name, 0, "ner") for name in ("teacher", "student", "lrf_2")]
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [each["contender"] for each in content["missing"]] == ["teacher", "student"]
+    assert [each["error"] for each in content["failed"]] == ["phase-1: RuntimeError: no luck"]
+    assert content["scores"] == []
+
+
+@pytest.mark.parametrize(("answer", "begun"), [("n\n", False), ("y\n", True)])
+def test_on_a_terminal_it_asks_before_it_begins(script, tmp_path, monkeypatch, answer, begun):
+    from bistill_hub.cli import compare as command
+
+    monkeypatch.setattr(command, "on_a_terminal", lambda: True)
+    monkeypatch.setattr(compare, "work_through", all_fail)
+    args = ["compare", str(script), "-o", str(tmp_path / "out"), "--quiet"]
+    result = CliRunner().invoke(cli.main, args, input=answer)
+    assert "Begin?" in result.output
+    assert (tmp_path / "out").exists() == begun
+    assert result.exit_code == begun
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--against", "tortoise"], ["against = 'tortoise'", "trimmed_teacher"]),
+        (["--against", "baselines"], ["further_languages", "--set-file", "code, name and text"]),
+        (["--against", "lrf_3"], ["layer_reduction_factor = 3"]),
+        (["--seeds", "0,one"], ["seeds = '0,one'", "0,1,2"]),
+        (["--seeds", "-1"], ["seeds", "whole numbers from 0"]),
+        (["--tasks", "none"], ["tasks", "no task to compare"]),
+        (["--tasks", "qa"], ["tasks = 'qa'", "ner"]),
+        (["--set", "bilingual.stebs=3"], ["bilingual.stebs"]),
+        (["--set", "tasks.ner.train=nowhere.conll"], ["tasks.ner.train", "nowhere.conll"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(script, tmp_path, words, parts):
+    result = invoke(script, tmp_path / "out", *words)
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert "Traceback" not in result.output
+    for part in parts:
+        assert part in result.stderr, result.stderr
+    assert not (tmp_path / "out").exists()

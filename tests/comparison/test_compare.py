@@ -1,0 +1,240 @@
+"""A comparison does what is missing once, tells it beforehand, and ends in one table, however often it was stopped."""
+
+import csv
+import json
+import shutil
+from statistics import fmean
+
+import numpy as np
+import pytest
+from compared import small_pair
+
+from bistill_hub import InputError
+from bistill_hub.comparison.compare import compare
+from bistill_hub.comparison.cost import cost_of
+from bistill_hub.comparison.rows import Asked
+from bistill_hub.evaluation.bootstrap import bootstrap_scores, interval
+from bistill_hub.evaluation.kept import read_predictions
+from bistill_hub.evaluation.results import read_results
+from bistill_hub.pipeline import order, run
+from bistill_hub.tasks import get_task
+
+AGAINST = ["trimmed_teacher", "no_phase_1"]
+SEEDS = (0, 1)
+FILES = ("comparison.md", "comparison.csv", "comparison.json")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return small_pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture(scope="module")
+def told_before(pair, tmp_path_factory):
+    """The cost of the comparison, and the folder that it was told for."""
+    folder = tmp_path_factory.mktemp("compared") / "out"
+    return cost_of(pair, AGAINST, folder, seeds=SEEDS, progress=False), folder, folder.exists()
+
+
+@pytest.fixture(scope="module")
+def compared(pair, told_before):
+    """The comparison and its folder. Do not write into it."""
+    _, folder, _ = told_before
+    return compare(pair, AGAINST, folder, seeds=SEEDS, progress=False), folder
+
+
+@pytest.fixture
+def copied(compared, tmp_path):
+    return shutil.copytree(compared[1], tmp_path / "out")
+
+
+def folders_of(folder):
+    """Names of the stages' folders without their hashes."""
+    return sorted(place.name.rpartition("-")[0] for place in (folder / "stages").iterdir())
+
+
+def bytes_of(folder):
+    return [(folder / name).read_bytes() for name in FILES]
+
+
+def watched(monkeypatch, stop_before=None):
+    """Note which stages are really worked on; interrupt before one of them."""
+    done, real = [], run.complete
+
+    def complete(name, folder, inputs, work, **kwargs):
+        def noted(place):
+            if len(done) == stop_before:
+                raise KeyboardInterrupt
+            done.append(name)
+            return work(place)
+
+        return real(name, folder, inputs, noted, **kwargs)
+
+    monkeypatch.setattr(run, "complete", complete)
+    return done
+
+
+def test_what_contenders_share_is_done_once(compared):
+    assert folders_of(compared[1]) == sorted(
+        2 * ["student", "ner-teacher"] + 4 * ["phase-1", "ner-phase-2"] + 8 * ["ner-scores"]
+    )
+
+
+def test_a_stages_folder_is_called_by_the_hash_of_what_went_in(compared):
+    for place in (compared[1] / "stages").iterdir():
+        manifest = json.loads((place / "manifest.json").read_text())
+        assert place.name == f"{manifest['stage'].replace(' ', '-')}-{manifest['fingerprint'][:16]}"
+
+
+def test_the_cost_counts_the_stages_that_are_done_afterwards(pair, told_before, compared):
+    cost, folder, was_there = told_before
+    assert not was_there
+    assert cost.to_do == len(folders_of(folder))
+    assert sum(each.rows for each in cost.contenders) == 8
+    assert {each.contender: each.shared for each in cost.contenders} == {
+        "teacher": 0,
+        "trimmed_teacher": 2,  # the teacher of either seed
+        "student": 4,  # that, and its own vocabulary
+        "no_phase_1": 4,
+    }
+    assert cost.seconds > 0
+    assert cost.disk_megabytes > 0
+    assert not any(each.unknown for each in cost.contenders)
+    after = cost_of(pair, AGAINST, folder, seeds=SEEDS, progress=False)
+    assert (after.to_do, after.seconds, after.device) == (0, 0, None)
+
+
+def test_a_score_is_the_mean_of_what_the_stages_scored(compared):
+    found, folder = compared
+    assert [(score.contender, score.role) for score in found.scores] == [
+        (name, role)
+        for name in ("teacher", "trimmed_teacher", "student", "no_phase_1")
+        for role in ("source", "target")
+    ]
+    for scored in ("teacher", "trimmed_teacher"):
+        results = [each for file in (folder / "stages").glob("*/results.json") for each in read_results(file)]
+        for score in found.scores:
+            if score.contender == scored:
+                of_seed = {r.seed: r.score for r in results if (r.model, r.role) == (scored, score.role)}
+                assert dict(zip(score.seeds, score.by_seed, strict=True)) == pytest.approx(of_seed)
+                assert score.score == pytest.approx(fmean(of_seed.values()))
+    assert max(score.score for score in found.scores if score.contender == "teacher") > 0
+
+
+def test_intervals_come_from_kept_predictions_with_the_same_draws_for_all_seeds(pair, compared):
+    found, folder = compared
+    task = get_task("ner")
+    dataset = task.read(pair.tasks[0].test_source)
+    drawn = {"teacher": [], "trimmed_teacher": []}
+    for file in sorted((folder / "stages").glob("*/results.json")):
+        if (result := read_results(file)[0]).model in drawn:
+            counted = task.statistics(dataset, read_predictions(file.parent / "en.jsonl"))
+            drawn[result.model].append(bootstrap_scores(counted, task.main_score))
+    means = {name: np.mean(each, axis=0) for name, each in drawn.items()}
+    trimmed = next(s for s in found.scores if (s.contender, s.role) == ("trimmed_teacher", "source"))
+    assert (trimmed.low, trimmed.high) == pytest.approx(interval(means["trimmed_teacher"]))
+    assert (trimmed.to_teacher.difference_low, trimmed.to_teacher.difference_high) == pytest.approx(
+        interval(means["trimmed_teacher"] - means["teacher"])
+    )
+
+
+def test_the_three_files_say_the_same(compared):
+    found, folder = compared
+    content = json.loads((folder / "comparison.json").read_text())
+    lines = list(csv.DictReader((folder / "comparison.csv").open()))
+    assert [each["score"] for each in content["scores"]] == [score.score for score in found.scores]
+    assert [float(line["score"]) for line in lines] == [score.score for score in found.scores]
+    text = (folder / "comparison.md").read_text()
+    for score in found.scores:
+        assert f"{100 * score.score:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]" in text
+    assert "Synthetic" in text
+    assert content["synthetic"]
+    assert {line["synthetic"] for line in lines} == {"True"}
+    assert text.count("not run, unverified") == 4
+    differs = {each["name"]: each["differs_from_student"] for each in content["contenders"]}
+    assert differs == {"teacher": {}, "trimmed_teacher": {}, "student": {}, "no_phase_1": {"bilingual.steps": 0}}
+    assert content["budget"]["bilingual"]["steps"] == 2
+    assert content["budget"]["tasks"]["ner"]["distillation"]["sparse_epochs"] == 2
+    assert "/" not in "".join(line for line in text.splitlines() if line.startswith("| `")), "no folder of this machine"
+    assert (folder / "figures" / "ner.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_command_adds_to_the_table_of_the_first(pair, copied, monkeypatch):
+    before, done = bytes_of(copied), watched(monkeypatch)
+    compare(pair, [], copied, progress=False)
+    assert (bytes_of(copied), done) == (before, [])
+    found = compare(pair, ["student_fine_tuned"], copied, seeds=[1], progress=False)
+    assert done == ["ner phase 2", "ner scores"]
+    added = {score.contender: score.seeds for score in found.scores}
+    assert added == {**dict.fromkeys(("teacher", "student", *AGAINST), SEEDS), "student_fine_tuned": (1,)}
+    fine_tuned = [score for score in found.scores if score.contender == "student_fine_tuned"]
+    teacher = [score for score in found.scores if score.contender == "teacher"]
+    for ours, theirs in zip(fine_tuned, teacher, strict=True):
+        assert ours.to_teacher.difference == pytest.approx(ours.score - theirs.by_seed[1]), "of the same seed"
+
+
+def test_a_stopped_comparison_tells_what_there_is_and_goes_on_to_the_same_bytes(pair, copied, monkeypatch):
+    whole = bytes_of(copied)
+    for place in (copied / "stages").iterdir():
+        inputs = json.loads((place / "manifest.json").read_text())["inputs"]
+        if inputs["seed"] == 1:
+            shutil.rmtree(place)
+    with monkeypatch.context() as patch:
+        done = watched(patch, stop_before=3)
+        with pytest.raises(KeyboardInterrupt):
+            compare(pair, AGAINST, copied, seeds=SEEDS, progress=False)
+    assert done == ["ner teacher", "ner scores", "student"]
+    stopped = json.loads((copied / "comparison.json").read_text())
+    assert [(each["contender"], each["seed"]) for each in stopped["missing"]] == [
+        ("trimmed_teacher", 1),
+        ("student", 1),
+        ("no_phase_1", 1),
+    ]
+    done = watched(monkeypatch)
+    compare(pair, AGAINST, copied, seeds=SEEDS, progress=False)
+    assert done == ["ner scores"] + 2 * ["phase 1", "ner phase 2", "ner scores"]
+    assert bytes_of(copied) == whole
+
+
+def test_a_contender_that_fails_stops_no_other_and_is_tried_again_by_the_next_command(pair, copied, monkeypatch):
+    def failing(recipe, *_args, **_kwargs):
+        raise RuntimeError("the machine is out of\nmemory")
+
+    tried = []
+    with monkeypatch.context() as patch:
+        patch.setattr(order, "distil_task", lambda *args, **kwargs: tried.append(1) or failing(*args))
+        found = compare(pair, ["student_fine_tuned", *AGAINST], copied, progress=False)
+    error = "ner-phase-2: RuntimeError: the machine is out of"
+    assert found.failed == {Asked("student_fine_tuned", 0, "ner"): error}
+    assert len(tried) == 1
+    assert not found.missing
+    text = (copied / "comparison.md").read_text()
+    assert "| student, fine-tuned |  |  |  |  |  | failed |" in text
+    assert error in text
+    assert not compare(pair, ["student_fine_tuned"], copied, progress=False).failed
+
+
+def test_other_steps_make_another_comparison_in_the_same_folder(pair, copied):
+    cost = cost_of(pair.replace({"bilingual.steps": 3}), AGAINST, copied, seeds=[0], progress=False)
+    to_do = {each.contender: each.to_do for each in cost.contenders}
+    assert to_do == {"teacher": 0, "trimmed_teacher": 0, "student": 3, "no_phase_1": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "field"),
+    [
+        ({}, {"against": ["tortoise"]}, "against"),
+        ({}, {"against": ["lrf_3"]}, "layer_reduction_factor"),
+        ({}, {"against": ["distilbert_style"]}, "further_languages"),
+        ({}, {"seeds": []}, "seeds"),
+        ({}, {"seeds": [-1]}, "seeds"),
+        ({"tasks": ()}, {}, "tasks"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_made(pair, changes, arguments, field, tmp_path):
+    other, given = pair.replace(changes), {"against": [], "seeds": [0], "progress": False, **arguments}
+    for refuse in (cost_of, compare):
+        with pytest.raises(InputError) as caught:
+            refuse(other, output_dir=tmp_path / "c", **given)
+        assert field in caught.value.field
+    assert not (tmp_path / "c" / "stages").exists()

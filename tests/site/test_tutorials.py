@@ -1,0 +1,174 @@
+"""The tutorials' commands, given in their order, make pairs, add a task, and check what somebody contributes."""
+
+import re
+import shutil
+import sys
+import time
+
+import pytest
+from hubserver.visitor import own, serving
+from pages import DOCS, ROOT, changed, commands, given, snippets, understood
+
+from bistill_hub import tasks
+from bistill_hub.hub.check import CHECKS
+from bistill_hub.recipe import load_recipe
+
+SMALL = ["--steps=2", "--vocab-size=300", "--hidden-size=16", "--layers=2", "--intermediate-size=16", "--quiet"]
+REPO = "org/bistill-en-sw"
+
+
+def quick(task):
+    """Changes that make a run of a tutorial's recipe one of seconds."""
+    fields = {
+        "bilingual__steps": 2,
+        "bilingual__block_size": 48,
+        "speed__seconds": 0,
+        f"tasks__{task}__max_length": 64,
+        f"tasks__{task}__teacher__epochs": 1,
+        f"tasks__{task}__distillation__dense_epochs": 1,
+        f"tasks__{task}__distillation__sparse_epochs": 1,
+        f"tasks__{task}__train__limit": 60,
+    }
+    return changed(**fields)
+
+
+@pytest.fixture
+def place(tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
+    """A working folder with a teacher, text and labels; Swahili under the name of Yoruba too."""
+    shutil.copytree(tiny_teacher_dirs["bert"], tmp_path / "teacher")
+    for name, code in (("en", "en"), ("sw", "sw"), ("yo", "sw")):
+        shutil.copyfile(text_files[code], tmp_path / f"{name}.txt")
+        for split in ("train", "dev", "test"):
+            shutil.copyfile(ner_files[code][split], tmp_path / f"{split}.{name}.conll")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def test_the_laptop_tutorial_goes_from_files_to_a_checked_pair(place, capsys):
+    codes = [code for _, code in snippets("tutorials/laptop.md")]
+    demo, pretrain, inspect, recipe, plan, sample, run, check, load = codes
+    assert understood(commands(demo)[0])["seed"] == 0
+    pretraining = commands(pretrain)[0]
+    given([word.replace("teacher", "small") for word in pretraining], *SMALL)
+    assert (place / "small" / "model.safetensors").is_file()
+    assert "yo" in given(commands(inspect)[0], "--no-picture", "--quiet")
+
+    (place / "en_yo_small.py").write_text(recipe, encoding="utf-8")
+    assert "ner-phase-2" in given(commands(plan)[0], "--no-trial", *quick("ner"))
+    words = commands(sample)[0]
+    asked = understood(words)
+    sampled = load_recipe("en_yo_small.py").replace(dict(each.split("=") for each in asked["assignments"]))
+    assert sampled.tasks[0].train.limit == 100
+    assert sampled.bilingual.steps == 10
+    assert "Scores" in given(words, "--quiet", *quick("ner"))
+    finished = place / "runs" / "sample"
+    words = commands(run)[0]
+    finished.rename(place / understood(words)["output"])  # so that nothing is trained twice
+    limits = {f"tasks__ner__{name}__limit": 50 for name in ("validation", "test_source", "test_target")}
+    assert "phase 1" in given(words, "--quiet", *changed(**limits), *quick("ner"))
+    assert "no findings" in given(commands(check)[0], "--quiet")
+    exec(load, {})
+    assert capsys.readouterr().out.startswith("[")
+
+
+def test_the_updates_of_the_tutorial_on_gpus_are_those_of_the_recipe():
+    recipe = load_recipe("en_sw")
+    update = recipe.bilingual.batch_size * recipe.bilingual.accumulation
+    seen = []
+    for language, code in snippets("tutorials/gpus.md"):
+        assert language == "bash"
+        for words in commands(code):
+            asked = understood(words)
+            assert asked["recipe"] == "en_sw"
+            new = recipe.replace(dict(each.split("=") for each in asked.get("assignments", ())))
+            assert new.bilingual.batch_size * new.bilingual.accumulation == update
+            if words[1] == "plan":
+                assert "phase-1" in given(words, "--no-trial")
+            if words[0] == "torchrun":
+                assert new.bilingual.accumulation == int(words[words.index("--nproc-per-node") + 1])
+                seen.append(new.bilingual.precision)
+    assert seen == ["bf16"]
+
+
+@pytest.fixture
+def topics_module(place, monkeypatch):
+    """A folder for a task's file, which the package searches too; forgotten afterwards."""
+    folder = place / "tasks"
+    folder.mkdir()
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(folder)])
+    yield folder / "topics.py"
+    sys.modules.pop("bistill_hub.tasks.topics", None)
+    vars(tasks).pop("topics", None)
+
+
+def test_the_task_of_the_tutorial_runs_from_its_file_to_a_checked_pair(place, topics_module, ner_files):
+    (_, task), (_, found), (_, recipe), (_, run), (_, check) = snippets("tutorials/add_a_task.md")
+    topics_module.write_text(task, encoding="utf-8")
+    code = commands(found)[0]
+    assert code[:2] == ["python", "-c"]
+    shown = {}
+    exec(code[2].replace("print(", "shown.update(names="), {"shown": shown})
+    assert "topics" in shown["names"]
+
+    for code in ("en", "sw"):
+        for split in ("train", "dev", "test"):
+            sentences = ner_files[code][split].read_text(encoding="utf-8").strip().split("\n\n")
+            rows = ["text\tlabel"]
+            for sentence in sentences[:60]:
+                text = " ".join(line.split("\t")[0] for line in sentence.splitlines())
+                rows.append(f"{text}\t{'business' if '-ORG' in sentence else 'people'}")
+            (place / f"topics.{split}.{code}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (place / "en_sw_topics.py").write_text(recipe, encoding="utf-8")
+    output = given(commands(run)[0], "--quiet", *quick("topics"))
+    assert output.count("topics") > 3
+    assert "no findings" in given(commands(check)[0], "--quiet")
+
+
+def test_the_task_of_the_tutorial_scores_and_refuses_as_it_says(place, topics_module):
+    from bistill_hub import InputError
+    from bistill_hub.sources import LabelledSource
+
+    topics_module.write_text(snippets("tutorials/add_a_task.md")[0][1], encoding="utf-8")
+    topics = tasks.get_task("topics")
+    (place / "few.csv").write_text("text,label\nA,x\nB,y\nC,x\nD,x\n")
+    few = topics.read(LabelledSource(path="few.csv"))
+    assert topics.labels(few) == ("x", "y")
+    assert topics.trivial(few, ("x", "y")) == ["x"] * 4
+    assert topics.score(few, ["x"] * 4)["accuracy"] == 0.75
+    assert topics.main_score(topics.statistics(few, ["x"] * 4).sum(axis=0)) == 0.75
+    with pytest.raises(InputError, match=r"few\.csv.*'y'"):
+        topics.check_labels(few, ("x", "z"), "few.csv")
+    (place / "gap.csv").write_text("text,label\nA,x\nB,\n")
+    with pytest.raises(InputError, match=r"gap\.csv.*row 1"):
+        topics.read(LabelledSource(path="gap.csv"))
+
+
+def test_the_tutorial_on_contributions_checks_and_merges_a_pull_request(place, runs, monkeypatch):
+    (_, look), (_, again), (_, plan), (_, merge), (_, after) = snippets("tutorials/check_a_contribution.md")
+    shutil.copytree(runs["bert"].repository, place / "mine")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with serving(monkeypatch, place / "home") as hub:
+        hub.organization("org", alice="write")
+        monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
+        given(["bistill", "push", "mine", REPO])
+        card = place / "mine" / "README.md"
+        text = card.read_text(encoding="utf-8")
+        card.write_text(text.replace("Made of a miniature world", "Made of a very small world"), encoding="utf-8")
+        monkeypatch.setenv("HF_TOKEN", hub.user("bob").token)
+        given(["bistill", "push", "mine", REPO])
+        monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
+        table = given(commands(look)[0], "--quiet")
+        assert "no findings" in table
+        assert [line.split("│")[1].strip() for line in table.splitlines() if "nothing" in line] == list(CHECKS)
+        assert "rerun" in given(commands(again)[0], "--quiet")
+        exec(merge, {})
+        assert b"Made of a very small world" in own(hub.commits(REPO)[0].tree)["README.md"].content
+        assert "no findings" in given(commands(after)[0], "--quiet")
+    monkeypatch.chdir(ROOT)
+    assert "Unverified: " in given(commands(plan)[0])
+
+
+def test_the_tutorial_on_contributions_explains_every_check():
+    text = (DOCS / "tutorials" / "check_a_contribution.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(CHECKS)
