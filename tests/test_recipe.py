@@ -26,7 +26,7 @@ every_shipped = pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.s
 # Run by an interpreter of its own with a recipe as JSON and the files of recipes: prints what each step opens.
 WATCHED = """
 import json, sys
-import bistill_hub.recipe as module
+import bistill_hub.families, bistill_hub.recipe as module
 seen = []
 def watch(event, args):
     if event.split(".")[0] in ("open", "os", "shutil", "socket", "subprocess", "tempfile", "urllib"):
@@ -169,6 +169,7 @@ class TestHash:
         full = Recipe.make(fields(teacher={"model": "some/teacher"})).model_dump(mode="json")
         lists = {"baselines": ["no_phase_1"], "student.layer_map": [1, 3], "unverified": ["x"], "contributors": ["x"]}
         lists["student.must_keep"] = ["x"]
+        lists["further_languages"] = [{"code": "fr", "name": "French", "text": {"path": "fr.txt"}}]
         words = {"fp32": "fp16", "en": "fr", "sw": "tr", "spread": "top"}
         by_type = {
             bool: lambda value: not value,
@@ -294,7 +295,7 @@ class TestReplace:
             ("teacher.modell", "choose one of language_deltas, model, revision"),
             ("tasks.pos.train", "choose one of ner"),
             ("tasks.0.train", "choose one of ner"),
-            ("tasks.ner.train.pth", "choose one of columns, config, data_dir, dataset, "),
+            ("tasks.ner.train.pth", "choose one of answer_language, columns, config, data_dir, dataset, "),
             ("name.first", "shorten the path"),
             ("unverified.0", "shorten the path"),
             ("student.layer_map.0", "shorten the path"),

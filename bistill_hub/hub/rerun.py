@@ -113,7 +113,9 @@ class Again:
             InputError: the data cannot be had, or are others.
         """
         reading = {
-            key: recipe[key] for key in ("columns", "label_map", "where", "limit", "data_dir") if recipe.get(key)
+            key: recipe[key]
+            for key in ("columns", "label_map", "where", "limit", "data_dir", "answer_language")
+            if recipe.get(key)
         }
         given = self.tests.get(result.language)
         is_file = (result.revision or "").startswith(_FILE_HASH)

@@ -158,7 +158,7 @@ def training_row(stage: StageRecord) -> dict[str, Any]:
 
 
 def _hub_datasets(recipe: Recipe) -> tuple[str, ...]:
-    sources: list[LabelledSource | Any] = [recipe.source.text, recipe.target.text]
+    sources: list[LabelledSource | Any] = [language.text for language in recipe.text_languages]
     for task in recipe.tasks:
         sources += task.sources.values()
     return tuple(sorted({source.dataset for source in sources if source.dataset}))

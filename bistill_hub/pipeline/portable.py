@@ -16,6 +16,8 @@ def portable(recipe: Recipe) -> dict[str, Any]:
     fields["teacher"]["model"] = shown_name(recipe.teacher.model)
     for field, language in (("source", recipe.source), ("target", recipe.target)):
         fields[field]["text"] |= _portable_source(language.text)
+    for place, further in zip(fields["further_languages"], recipe.further_languages, strict=True):
+        place["text"] |= _portable_source(further.text)
     fields["tasks"] = [portable_task(task) for task in recipe.tasks]
     fields["teacher"]["language_deltas"] = {
         code: shown_name(name) for code, name in recipe.teacher.language_deltas.items()

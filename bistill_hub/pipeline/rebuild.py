@@ -65,6 +65,8 @@ def published_recipe(pair: Path, task: Mapping[str, Any], *, teacher: str | None
             fields.pop(name, None)
         for side in ("source", "target"):
             fields[side]["text"].pop("sha256", None)
+        for language in fields.get("further_languages", ()):
+            language["text"].pop("sha256", None)
         fields["tasks"] = ()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
