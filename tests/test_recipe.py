@@ -166,9 +166,11 @@ class TestHash:
         assert recipe.replace({"seed": 0}).sha256 == recipe.sha256, "a default that is written out"
 
     def test_any_field_changes_it(self):
-        full = Recipe.make(fields(teacher={"model": "some/teacher"})).model_dump(mode="json")
+        hiding = {"masked_share": 0.2}  # without it some fields may not be set
+        full = Recipe.make(fields(teacher={"model": "some/teacher"}, bilingual=hiding)).model_dump(mode="json")
         lists = {"baselines": ["no_phase_1"], "student.layer_map": [1, 3], "unverified": ["x"], "contributors": ["x"]}
         lists["student.must_keep"] = ["x"]
+        lists["student.vocabulary"], lists["student.initialisation"] = "whole", "random"
         lists["further_languages"] = [{"code": "fr", "name": "French", "text": {"path": "fr.txt"}}]
         words = {"fp32": "fp16", "en": "fr", "sw": "tr", "spread": "top"}
         by_type = {
