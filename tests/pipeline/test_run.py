@@ -315,7 +315,5 @@ def test_phase_1_teaches_the_language_modelling_head_where_its_logits_are_asked_
 
 def test_logits_without_a_head_are_refused_before_any_text_is_counted(small_recipes, tmp_path):
     changes = {"bilingual.logits_weight": 1.0, "student.keep_language_modelling_head": False, "tasks": []}
-    with pytest.raises(
-        InputError, match=r"bilingual\.logits_weight = 1\.0: the student's language-modelling head is not kept"
-    ):
+    with pytest.raises(InputError, match=r"bilingual\.logits_weight = 1\.0: the student's .* head is not kept"):
         run(small_recipes["bert"].replace(changes), tmp_path, progress=False)
