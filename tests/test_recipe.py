@@ -171,10 +171,8 @@ class TestHash:
         lists = {"baselines": ["no_phase_1"], "student.layer_map": [1, 3], "unverified": ["x"], "contributors": ["x"]}
         lists["student.must_keep"] = ["x"]
         lists["student.vocabulary"], lists["student.initialisation"] = "whole", "random"
-        learns_from = "tasks.ner.distillation.learns_from"
-        lists[learns_from] = "labels"
         lists["further_languages"] = [{"code": "fr", "name": "French", "text": {"path": "fr.txt"}}]
-        words = {"fp32": "fp16", "en": "fr", "sw": "tr", "spread": "top"}
+        words = {"fp32": "fp16", "en": "fr", "sw": "tr", "spread": "top", "teacher": "labels"}
         by_type = {
             bool: lambda value: not value,
             int: lambda value: value + 1,
