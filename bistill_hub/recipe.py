@@ -88,6 +88,11 @@ class StudentSettings(_Settings):
             rule += f", rounded up to a multiple of {self.vocabulary_multiple_of}"
         return f"{rule}, and {len(self.must_keep):,} that were named" if self.must_keep else rule
 
+    @property
+    def threshold(self) -> float | None:
+        """The relative frequency that decided which tokens are kept; None where something else did."""
+        return None if self.vocabulary == "whole" or self.vocabulary_size else self.min_token_probability
+
     def layer_map_for(self, num_layers: int) -> tuple[int, ...]:
         """Name the layers that the student keeps of a teacher of so many layers, see `student.layers.layer_map_for`.
 
@@ -240,6 +245,9 @@ class Recipe(_Settings):
         500, gt=0, description="updates between checkpoints, beside those after evaluations; changes no result"
     )
     synthetic: bool = Field(False, description="text and labels were generated; said wherever a score is shown")
+    smoke: bool = Field(
+        False, description="a smoke run, on a sample of the data and with few steps; said wherever a score is shown"
+    )
     unverified: tuple[str, ...] = Field((), description="facts in this recipe that nobody has checked yet")
 
     @field_validator("tasks")
@@ -444,7 +452,7 @@ def _set(fields: dict[str, Any], path: str, value: Any) -> None:
     current = place.get(last)
     if isinstance(value, str) and isinstance(current, Mapping) and "dataset" in current:
         # A file name for a whole source: nothing of the source that it replaces may stay.
-        value = (TextSource if "streaming" in current else LabelledSource)(path=value).model_dump()
+        value = (LabelledSource if "label_map" in current else TextSource)(path=value).model_dump()
     place[last] = value
 
 

@@ -17,7 +17,7 @@ from untrained import PROMPTS, WIDTH, untrained, untrained_sentence_encoder
 from bistill_hub import InputError
 from bistill_hub.conversion import convert_teacher
 from bistill_hub.hub.repository import PairModel, write_model
-from bistill_hub.pipeline.stages import prefixed
+from bistill_hub.pipeline.stage_files import prefixed
 from bistill_hub.sentence_encoders import carry_modules, check_modules, is_sentence_encoder, prompts_of
 from bistill_hub.student.backbones import BACKBONES
 from bistill_hub.student.build import cut_model

@@ -86,7 +86,9 @@ class CardFacts:
         command: The command that reproduces the run.
         limits: The contributor's own words on limits and biases.
         taught: Whether phase 1 trained the student.
+        drawn: Whether the student began with random weights in place of the teacher's.
         synthetic: Whether the data are made up, which the first line then says.
+        smoke: Whether it was a smoke run, on a sample of the data and with few steps, which the first line then says.
         license_name: Name of a licence that the Hub has no identifier for.
         license_link: Its file in the repository, or its address.
         contributors: Who made the pair.
@@ -116,7 +118,9 @@ class CardFacts:
     command: str
     limits: str
     taught: bool = True
+    drawn: bool = False
     synthetic: bool = False
+    smoke: bool = False
     license_name: str | None = None
     license_link: str | None = None
     contributors: tuple[str, ...] = ()

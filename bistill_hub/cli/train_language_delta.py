@@ -127,7 +127,7 @@ def _source(value: str) -> TextSource:
 def _print(record: dict[str, Any], output: Path) -> None:
     from rich.console import Console
 
-    from ..pipeline.stages import DELTA_FILE
+    from ..pipeline.stage_files import DELTA_FILE
     from .tables import number_table
 
     file = output / DELTA_FILE

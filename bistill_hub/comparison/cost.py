@@ -13,14 +13,15 @@ from typing import Any
 
 from ..pipeline.manifest import StageRecord
 from ..pipeline.order import STUDENT, Stage
-from ..pipeline.plan import _free_megabytes, _reached, _stage_megabytes, _updates
+from ..pipeline.plan import free_megabytes, reached, stage_megabytes, updates_of_stage
 from ..pipeline.survey import Facts, Features, look
 from ..pipeline.trial import Trial
+from ..pipeline.shared import keys_of
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
 from .compare import check_tasks, checked_seeds, in_order
 from .contenders import CONTENDERS, chosen, own_recipe
-from .rows import Row, finished_stages, is_started, keys_of, place_of, score_name
+from .rows import Row, finished_stages, is_started, place_of, score_name
 
 _NOT_TIMED = {"steps", "evaluation_every", "evaluation_share", "learning_rate", "density", "iterations"} | {
     "dense_epochs",
@@ -110,7 +111,7 @@ def cost_of(
         contenders=tuple(clerk.total(contender.name) for contender in contenders),
         seconds=sum(each for each in clerk.seconds.values() if each is not None),
         disk_megabytes=clerk.disk_megabytes(),
-        free_megabytes=_free_megabytes(folder),
+        free_megabytes=free_megabytes(folder),
         device=clerk.device,
     )
 
@@ -195,10 +196,10 @@ class _Clerk:
     ) -> tuple[float | None, str]:
         """Return the rough seconds of a stage, and what they leave out."""
         scores = stage.name == score_name(row.asked.task)
-        updates = () if scores else _updates(stage, facts)
+        updates = () if scores else updates_of_stage(stage, facts)
         done = 0
         if not scores and is_started(stage, records, self.folder):
-            done, _ = _reached(stage, place_of(self.folder, stage, stage.inputs(records)), updates, facts)
+            done, _ = reached(stage, place_of(self.folder, stage, stage.inputs(records)), updates, facts)
         trial = Trial(facts, self.progress)
         known = facts.config is not None  # nothing is tried otherwise
         for (what, of, signature), found in self._tried.items():
@@ -262,6 +263,6 @@ def _megabytes(row: Row, stage: Stage, facts: Facts) -> tuple[float, float] | No
     if facts.config is None:
         return None
     if stage.name != score_name(row.asked.task):
-        return _stage_megabytes(stage, facts)
+        return stage_megabytes(stage, facts)
     student = CONTENDERS[row.asked.contender].scored == "student"
     return 0.0, encoder_size(facts.student_config).megabytes if student else 0.0

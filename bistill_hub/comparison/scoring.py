@@ -15,13 +15,9 @@ from ..evaluation.results import RESULTS_FILE, write_results
 from ..evaluation.size import measure_size
 from ..pipeline.manifest import WORK_FOLDER, StageRecord, versions
 from ..pipeline.order import PHASE_1, STUDENT, Stage
-from ..pipeline.packaging import lay_out
-from ..pipeline.scoring import language_change
-from ..pipeline.stages import TOKEN_MAP_FILE
+from ..pipeline.scoring import TaskFolders, load_scored
 from ..recipe import Language, Recipe
 from ..student.backbones import backbone_for
-from ..student.build import trim_vocabulary
-from ..teacher import load_task_model, load_tokenizer
 from .contenders import Scored
 
 if TYPE_CHECKING:
@@ -94,9 +90,10 @@ def score_model(
     work = folder / WORK_FOLDER
     work.mkdir(exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    folders = _folders(task.task.name, done)
     results, size = [], None
     for role, language, source in tests_of(recipe, task):
-        model, tokenizer = _load(recipe, scored, task, done, work, language=language.code)
+        model, tokenizer = load_scored(recipe, scored, task, folders, work, language=language.code)
         if size is None:
             longest = backbone_for(model.config).longest_input(model.config)
             size = measure_size(model, length=min(FLOPS_LENGTH, longest))
@@ -120,30 +117,11 @@ def score_model(
     return {"size": None if size is None else asdict(size)}
 
 
-def _load(
-    recipe: Recipe, scored: Scored, task: TaskData, done: Mapping[str, StageRecord], work: Path, *, language: str
-) -> tuple[Any, Any]:
-    """Load a model as the pipeline's evaluation does: the teacher speaks the language, the student comes as a pair."""
-    from safetensors.torch import load_file
-    from transformers import AutoTokenizer
-    from transformers.models.auto import modeling_auto
-
-    from ..model.configuration_bistill import HEADS
-
-    name, head = task.task.name, task.task.head
-    if scored == "student":
-        pair = work / "pair"
-        lay_out(recipe, pair, done[PHASE_1].folder, {name: done[f"{name} phase 2"].folder})
-        auto = getattr(modeling_auto, HEADS[head])
-        return auto.from_pretrained(pair, task=name), AutoTokenizer.from_pretrained(pair)
-    folder = done[f"{name} teacher"].folder
-    teacher = load_task_model(head, str(folder))
-    if recipe.teacher.language_deltas and task.recipe.teacher.model is None:  # one tuned elsewhere stays as it is
-        change = language_change(recipe, language)
-        if change is not None:
-            change.apply(teacher, strict=False)
-    if scored == "teacher":
-        return teacher, load_tokenizer(str(folder))
-    student = done[STUDENT].folder
-    token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
-    return trim_vocabulary(teacher, token_map), load_tokenizer(str(student))
+def _folders(task: str, done: Mapping[str, StageRecord]) -> TaskFolders:
+    places = {name: record.folder for name, record in done.items()}
+    return TaskFolders(
+        teacher=places.get(f"{task} teacher"),
+        student=places.get(PHASE_1),
+        delta=places.get(f"{task} phase 2"),
+        uncut=places.get(STUDENT),
+    )

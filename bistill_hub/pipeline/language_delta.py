@@ -22,7 +22,7 @@ from .portable import shown_name
 from .preflight import check_precision, check_writable
 from .processes import started_processes
 from .run import locked
-from .stages import DELTA_FILE
+from .stage_files import DELTA_FILE
 
 if TYPE_CHECKING:
     import datasets

@@ -9,13 +9,16 @@ from typing import Any
 
 from ..distillation.task import check_some_term_has_a_weight
 from ..errors import InputError
-from ..recipe import Recipe, TaskRecipe
+from ..recipe import Language, Recipe, TaskRecipe
 from ..sources import file_sha256
+from .counted_text import ReadText
 from .manifest import StageRecord
 from .packaging import package_run
+from .phase_0 import cut_student
+from .phase_1 import distil_bilingually
 from .preflight import TaskData
 from .scoring import TaskFolders, evaluate_task, measure_run
-from .stages import cut_student, distil_bilingually, distil_task, tune_teacher
+from .task_training import distil_task, tune_teacher
 
 STUDENT, PHASE_1, SPEED, PACKAGE = "student", "phase 1", "speed", "package"
 
@@ -55,7 +58,9 @@ class Stage:
         return {"stage": self.name, **self.settings, **({"after": after} if after else {})}
 
 
-def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progress: bool) -> tuple[Stage, ...]:
+def stages_of(
+    recipe: Recipe, data: Sequence[TaskData], *, command: str, progress: bool, read: ReadText | None = None
+) -> tuple[Stage, ...]:
     """Return a recipe's stages in the order in which they are done; local data and models are hashed.
 
     Args:
@@ -63,16 +68,18 @@ def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progres
         data: Its tasks' data.
         command: The command that reproduces the run, for the card.
         progress: Show progress bars.
+        read: Reads the languages' text for the student, where it is not to be `counted_text.read_text`.
     """
     base = common_inputs(recipe)
     text = {language.code: _source(language.text) for language in recipe.text_languages}
     show = {"progress": progress}
+    reading = {} if read is None else {"read": read}
     stages = [
         Stage(
             STUDENT,
             (),
             {**base, "text": text, "settings": recipe.student.model_dump(mode="json")},
-            lambda place, done: cut_student(recipe, place, **show),
+            lambda place, done: cut_student(recipe, place, **show, **reading),
         ),
         Stage(
             PHASE_1,
@@ -112,6 +119,15 @@ def stages_of(recipe: Recipe, data: Sequence[TaskData], *, command: str, progres
 def common_inputs(recipe: Recipe) -> dict[str, Any]:
     """What every stage depends on; a local teacher is hashed."""
     return {"seed": recipe.seed, "teacher": _model(recipe.teacher.model), "revision": recipe.teacher.revision}
+
+
+def text_inputs(recipe: Recipe, language: Language) -> dict[str, Any]:
+    """What counting the teacher's tokens in a language's text depends on."""
+    return {
+        "teacher": _model(recipe.teacher.model),
+        "revision": recipe.teacher.revision,
+        "text": _source(language.text),
+    }
 
 
 def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, progress: bool) -> list[Stage]:

@@ -23,7 +23,7 @@ from ..sources import LabelledSource
 from ..teacher import load_tokenizer
 from .manifest import WORK_FOLDER, StageRecord, versions
 from .portable import portable, public_name, shown_name
-from .stages import DELTA_FILE, STUDENT_FILE
+from .stage_files import DELTA_FILE, STUDENT_FILE
 
 REPOSITORY_FOLDER = "repository"
 """In the package's folder: the pair as it is published."""
@@ -76,6 +76,7 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
         command=command,
         limits=recipe.limits,
         taught=recipe.bilingual.steps > 0,
+        drawn=recipe.student.initialisation == "random",
         synthetic=recipe.synthetic,
         license_name=recipe.license_name,
         license_link=recipe.license_link,
@@ -118,9 +119,7 @@ def lay_out(recipe: Recipe, folder: Path, student: Path, deltas: Mapping[str, Pa
             vocabulary={
                 "teacher_size": vocabulary["tokens_before"],
                 "size": vocabulary["tokens_after"],
-                "min_token_probability": (
-                    None if recipe.student.vocabulary_size else recipe.student.min_token_probability
-                ),
+                "min_token_probability": recipe.student.threshold,
             },
             teacher=teacher,
             teacher_revision=recipe.teacher.revision if teacher else None,

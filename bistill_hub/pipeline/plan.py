@@ -128,10 +128,10 @@ def plan(
     measure = Trial(facts, progress) if trial else None
     for stage in stages:
         state, reason = states[stage.name]
-        updates = _updates(stage, facts)
+        updates = updates_of_stage(stage, facts)
         done = 0
         if state == "started":
-            done, reason = _reached(stage, folder / stage.slug, updates, facts)
+            done, reason = reached(stage, folder / stage.slug, updates, facts)
         seconds, note = None, ""
         if measure is not None and state != "finished":
             seconds, note = measure.estimate(stage, updates, done)
@@ -161,7 +161,7 @@ def plan(
         seconds=sum(known) if known else None,
         memory_megabytes=tried.peak_megabytes() if tried else None,
         disk_megabytes=_disk_megabytes([stage for stage in stages if states[stage.name][0] != "finished"], facts),
-        free_megabytes=_free_megabytes(folder),
+        free_megabytes=free_megabytes(folder),
         notes=_notes(facts, tried=tried is not None, cut=STUDENT in records),
     )
 
@@ -200,7 +200,7 @@ def _states(stages: Sequence[Stage], folder: Path) -> tuple[dict[str, tuple[Stat
     return states, records
 
 
-def _reached(stage: Stage, place: Path, updates: Sequence[int] | None, facts: Facts) -> tuple[int, str]:
+def reached(stage: Stage, place: Path, updates: Sequence[int] | None, facts: Facts) -> tuple[int, str]:
     """Tell how many updates an interrupted stage has behind it, and where it goes on."""
     task, part = facts.part_of(stage.name)
     work = place / WORK_FOLDER
@@ -234,7 +234,7 @@ def _scored(facts: Facts, work: Path) -> list[tuple[str, str]]:
     return [(model, test) for model, test in scores_of(facts) if (work / f"{model}.{codes[test]}.json").is_file()]
 
 
-def _updates(stage: Stage, facts: Facts) -> tuple[int, ...] | None:
+def updates_of_stage(stage: Stage, facts: Facts) -> tuple[int, ...] | None:
     """Count the updates of each training of a stage; none where it trains nothing, None where it cannot be known."""
     if stage.name == PHASE_1:
         steps = facts.recipe.bilingual.steps
@@ -267,11 +267,11 @@ def _disk_megabytes(stages: Sequence[Stage], facts: Facts) -> float | None:
     """What stages leave, and on top of it the checkpoints and copies of the one that needs most while it works."""
     if facts.config is None:
         return None
-    sizes = [_stage_megabytes(stage, facts) for stage in stages]
+    sizes = [stage_megabytes(stage, facts) for stage in stages]
     return sum(left for left, _ in sizes) + max((work for _, work in sizes), default=0.0)
 
 
-def _stage_megabytes(stage: Stage, facts: Facts) -> tuple[float, float]:
+def stage_megabytes(stage: Stage, facts: Facts) -> tuple[float, float]:
     """What a stage leaves, and what it needs beside that while it works; weights and moments in float32."""
     teacher = encoder_size(facts.config).megabytes
     student = encoder_size(facts.student_config).megabytes
@@ -300,7 +300,8 @@ def _stage_megabytes(stage: Stage, facts: Facts) -> tuple[float, float]:
     return 2 * density * student, work
 
 
-def _free_megabytes(folder: Path) -> float:
+def free_megabytes(folder: Path) -> float:
+    """Tell what is free where a folder is, or will be made; in 10^6 bytes."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
     return shutil.disk_usage(there).free / 1e6
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from ..sources import file_sha256
 from ..teacher import load_config, load_tokenizer
 from .order import STUDENT, Stage
 from .preflight import TaskData
-from .stages import STUDENT_FILE, TOKEN_MAP_FILE
+from .stage_files import STUDENT_FILE, TOKEN_MAP_FILE
 
 RECIPE_FILE = "recipe.json"
 _TOKENIZER_FILE = "tokenizer.json"
@@ -34,11 +36,61 @@ _OF_PUBLICATION = ("sha256", "versions")
 _UNPUBLISHED_BASELINE = "no_phase_1"
 """It starts from the student before phase 1, which no pair holds."""
 
-_ANOTHER_TEACHER = "name the multilingual model that the student was cut out of (--teacher, teacher=)"
+_ANOTHER_TEACHER = "name the multilingual model that the student was cut out of (teacher=, --teacher, teacher.model)"
+_SOURCES = ("train", "validation", "test_source", "test_target")
 _COMPARED = ("hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 _EXAMPLES = 1000
 _COVERED = 0.75
 """Of the share of a language's text that the vocabulary covered when it was chosen, how much has to be left."""
+
+
+@dataclass(frozen=True)
+class PublishedFields:
+    """What `recipe.json` holds.
+
+    Attributes:
+        fields: The recipe's fields, JSON values; a file's path is its name alone.
+        hashes: SHA-256 of each file by the field that names it, such as `tasks.ner.train`.
+        versions: Version by library.
+    """
+
+    fields: dict[str, Any]
+    hashes: dict[str, str]
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> PublishedFields:
+        """Take apart what `portable` made of a recipe, or what `recipe.json` holds."""
+        fields = {name: copy.deepcopy(value) for name, value in content.items() if name not in _OF_PUBLICATION}
+        hashes = {field: source.pop("sha256", None) for field, source in sources_of(fields)}
+        return cls(
+            fields, {field: found for field, found in hashes.items() if found}, dict(content.get("versions") or {})
+        )
+
+
+def sources_of(fields: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Go through the sources of a recipe's fields; each is called as a change of the recipe calls it."""
+    for side in ("source", "target"):
+        yield f"{side}.text", fields[side]["text"]
+    for language in fields.get("further_languages", ()):
+        yield f"further_languages.{language['name']}.text", language["text"]
+    for task in fields.get("tasks", ()):
+        for name in _SOURCES:
+            yield f"tasks.{task['name']}.{name}", task[name]
+
+
+def read_published(file: Path) -> PublishedFields:
+    """Read a pair's `recipe.json`.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return PublishedFields.of(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            "this is no recipe of a pair", file=file, remedy="restore the one that was packaged"
+        ) from error
 
 
 def published_recipe(pair: Path, task: Mapping[str, Any], *, teacher: str | None = None) -> Recipe:
@@ -59,19 +111,7 @@ def published_recipe(pair: Path, task: Mapping[str, Any], *, teacher: str | None
     except ValidationError as error:
         raise InputError.from_validation(error, within=f"tasks.{task['name']}", fields=task) from error
     file = pair / RECIPE_FILE
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-        for name in _OF_PUBLICATION:
-            fields.pop(name, None)
-        for side in ("source", "target"):
-            fields[side]["text"].pop("sha256", None)
-        for language in fields.get("further_languages", ()):
-            language["text"].pop("sha256", None)
-        fields["tasks"] = ()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            "this is no recipe of a pair", file=file, remedy="restore the one that was packaged"
-        ) from error
+    fields = {**read_published(file).fields, "tasks": ()}
     recipe = Recipe.make(fields, file=file)
     config = BistillConfig.from_pretrained(pair)
     codes = (recipe.source.code, recipe.target.code)

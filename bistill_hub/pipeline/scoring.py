@@ -31,26 +31,26 @@ from .manifest import WORK_FOLDER, versions
 from .packaging import lay_out
 from .portable import shown_name
 from .preflight import TaskData
-from .stages import TOKEN_MAP_FILE
+from .stage_files import TOKEN_MAP_FILE
 
 
 @dataclass(frozen=True)
 class TaskFolders:
-    """Where the stages left what a task's evaluation loads.
+    """Where the stages left what a task's evaluation loads; None for what is not there, or not asked for.
 
     Attributes:
-        student: The phase-1 student.
         teacher: The task teacher.
+        student: The phase-1 student.
         delta: Phase 2.
         uncut: The student before phase 1.
-        no_phase_1: Phase 2 on the student that phase 1 has not taught; None where this baseline is not asked for.
-        random_teacher: The teacher's architecture from random weights; None where this baseline is not asked for.
+        no_phase_1: Phase 2 on the student that phase 1 has not taught.
+        random_teacher: The teacher's architecture from random weights.
     """
 
-    student: Path
-    teacher: Path
-    delta: Path
-    uncut: Path
+    teacher: Path | None = None
+    student: Path | None = None
+    delta: Path | None = None
+    uncut: Path | None = None
     no_phase_1: Path | None = None
     random_teacher: Path | None = None
 
@@ -89,7 +89,7 @@ def evaluate_task(
             file = work / f"{model_name}.{language.code}.json"
             predicted = folder / f"{model_name}.{language.code}.jsonl"
             if not file.is_file():
-                model, tokenizer = _load(recipe, model_name, task, folders, work, language=language.code)
+                model, tokenizer = load_scored(recipe, model_name, task, folders, work, language=language.code)
                 result, found = evaluate_model(
                     model.to(device),
                     tokenizer,
@@ -115,29 +115,43 @@ def evaluate_task(
     return {"teacher_language_deltas": {code: name and shown_name(name) for code, name in worn.items()}}
 
 
-def _load(
+def load_scored(
     recipe: Recipe, name: str, task: TaskData, folders: TaskFolders, work: Path, *, language: str
 ) -> tuple[Any, Any]:
-    """Load a model that is to be scored on data of a language, and its tokenizer."""
+    """Load a model that is to be scored on data of a language, and its tokenizer.
+
+    Args:
+        recipe: The recipe.
+        name: "teacher", "trimmed_teacher", "student", "no_phase_1" or "random_teacher".
+        task: The task's data.
+        folders: What the model is loaded from.
+        work: A folder to lay the student out in, as it will be packaged.
+        language: Code of the data's language.
+    """
     head = task.task.head
     if name == "random_teacher":
-        return load_task_model(head, str(folders.random_teacher)), load_tokenizer(str(folders.random_teacher))
+        place = str(_there(folders.random_teacher))
+        return load_task_model(head, place), load_tokenizer(place)
     if name in ("teacher", "trimmed_teacher"):
-        teacher = load_task_model(head, str(folders.teacher))
+        teacher = load_task_model(head, str(_there(folders.teacher)))
         change = language_change(recipe, language) if _deltas_on_teacher(recipe, task) else None
         if change is not None:
             change.apply(teacher, strict=False)
         if name == "teacher":
             return teacher, load_tokenizer(str(folders.teacher))
-        token_map = load_file(folders.student / TOKEN_MAP_FILE)["token_map"]
-        return trim_vocabulary(teacher, token_map), load_tokenizer(str(folders.student))
-    pair = work / name
-    if name == "student":
-        lay_out(recipe, pair, folders.student, {task.task.name: folders.delta})
-    elif folders.no_phase_1 is not None:
-        lay_out(recipe, pair, folders.uncut, {task.task.name: folders.no_phase_1})
+        student = _there(folders.student or folders.uncut)
+        token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
+        return trim_vocabulary(teacher, token_map), load_tokenizer(str(student))
+    encoder, delta = (folders.student, folders.delta) if name == "student" else (folders.uncut, folders.no_phase_1)
+    lay_out(recipe, work / name, _there(encoder), {task.task.name: _there(delta)})
     auto = getattr(modeling_auto, HEADS[head])
-    return auto.from_pretrained(pair, task=task.task.name), AutoTokenizer.from_pretrained(pair)
+    return auto.from_pretrained(work / name, task=task.task.name), AutoTokenizer.from_pretrained(work / name)
+
+
+def _there(folder: Path | None) -> Path:
+    if folder is None:
+        raise ValueError("the stage that leaves this model was not done")
+    return folder
 
 
 def _deltas_on_teacher(recipe: Recipe, task: TaskData) -> Mapping[str, str]:

@@ -24,7 +24,7 @@ from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from ..teacher import LEGACY_PREFIX, load_config, load_tokenizer
 from .preflight import TaskData, check_bilingual, check_lengths, check_model_file, read_task, text_fields
-from .stages import DELTA_FILE
+from .stage_files import DELTA_FILE
 
 SAMPLED_EXAMPLES = 200
 """Examples of each labelled source that are encoded, to learn how long they are and how many inputs they become."""

@@ -170,6 +170,13 @@ class TestMetadata:
         found = [(e["dataset"]["args"]["language"], e["metrics"][0]["value"]) for e in model["results"]]
         assert found == [(r.language, r.score) for r in RESULTS if r.model == "student"]
 
+    def test_a_student_that_was_drawn_is_not_said_to_be_the_teachers(self):
+        card = render_card(replace(FACTS, drawn=True))
+        assert "trained from random weights in the shape of a part of" in card
+        assert "was copied from" not in card
+        nothing = render_card(replace(FACTS, drawn=True, taught=False, tasks={}, results=()))
+        assert "Nothing was trained: its encoder is random." in nothing
+
     def test_masks_are_filled_only_where_a_language_modelling_head_ships(self):
         card = render_card(replace(FACTS, language_modelling_head=False))
         assert metadata(card)["pipeline_tag"] == "feature-extraction"

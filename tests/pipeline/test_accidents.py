@@ -1,18 +1,14 @@
 """A full disk, a vanished file, Ctrl-C: one sentence, and a folder that resumes with the same bytes."""
 
 import json
-import resource
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from click.testing import CliRunner
+from fresh import run_fresh
 
 from bistill_hub import cli
-from bistill_hub.pipeline import stages
+from bistill_hub.pipeline import phase_1
 
 
 @pytest.fixture
@@ -57,7 +53,7 @@ def test_a_file_that_is_gone_before_the_run_goes_on(command, script, runs, tmp_p
 
 
 def test_a_file_that_vanishes_during_a_stage(command, runs, tmp_path, monkeypatch):
-    real = stages.write_blocks
+    real = phase_1.write_blocks
 
     def vanishing(source, *args, **kwargs):
         if source.name == "sw.txt":
@@ -65,40 +61,50 @@ def test_a_file_that_vanishes_during_a_stage(command, runs, tmp_path, monkeypatc
         return real(source, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "write_blocks", vanishing)
+        patch.setattr(phase_1, "write_blocks", vanishing)
         refused(CliRunner().invoke(cli.main, command), "sw.txt", "vanished during stage phase-1", "goes on from there")
     (tmp_path / "away.txt").rename(tmp_path / "sw.txt")
     ends_like_one_without_accident(command, runs, tmp_path / "run")
 
 
-def in_a_process(command, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "bistill_hub", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
+COMMAND = """
+from bistill_hub.cli import main
+main(WORDS, prog_name="bistill")
+"""
+
+SMALL_FILES = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+"""
+
+CTRL_C = """
+import os, signal, threading, time
+from pathlib import Path
+
+def press():
+    while not list(Path(FOLDER).glob("checkpoint-*/complete.json")):
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its child
+threading.Thread(target=press, daemon=True).start()
+"""
 
 
 def test_no_room_for_the_students_weights(command, runs, tmp_path):
-    def small_files_only():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-
-    process = in_a_process(command, text=True, preexec_fn=small_files_only)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 2, errors
-    assert "Traceback" not in errors
-    assert "stage student could not be written: no room is left" in errors
+    done = run_fresh(f"{SMALL_FILES}\nWORDS = {command!r}\n{COMMAND}")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "stage student could not be written: no room is left" in done.stderr
     ends_like_one_without_accident(command, runs, tmp_path / "run")
 
 
 def test_ctrl_c_in_the_middle_of_a_stage(command, runs, tmp_path):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its child
-    process = in_a_process([*command, "--set", "bilingual.steps=100000"], text=True)
     folder = tmp_path / "run" / "phase-1" / "training"
-    while process.poll() is None and not list(folder.glob("checkpoint-*/complete.json")):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
-    assert errors.strip().endswith("Interrupted. What is finished is kept: the same command goes on from there.")
+    endless = [*command, "--set", "bilingual.steps=100000"]
+    done = run_fresh(f"FOLDER = {str(folder)!r}\n{CTRL_C}\nWORDS = {endless!r}\n{COMMAND}")
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().endswith("Interrupted. What is finished is kept: the same command goes on from there.")
     assert list(folder.glob("checkpoint-*/complete.json"))
     ends_like_one_without_accident(command, runs, tmp_path / "run")

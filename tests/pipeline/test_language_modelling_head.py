@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipelin
 from untrained import TOKENIZERS, untrained
 
 from bistill_hub.pipeline.packaging import lay_out
-from bistill_hub.pipeline.stages import cut_student
+from bistill_hub.pipeline.phase_0 import cut_student
 from bistill_hub.recipe import Recipe
 from bistill_hub.student.backbones import BACKBONES
 

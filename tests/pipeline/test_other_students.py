@@ -12,11 +12,12 @@ from untrained import untrained
 
 from bistill_hub import run
 from bistill_hub.errors import InputError
-from bistill_hub.pipeline import stages
+from bistill_hub.pipeline import phase_1
 from bistill_hub.pipeline.order import stages_of
+from bistill_hub.pipeline.phase_0 import cut_student
+from bistill_hub.pipeline.phase_1 import distil_bilingually
 from bistill_hub.pipeline.plan import plan
 from bistill_hub.pipeline.preflight import preflight
-from bistill_hub.pipeline.stages import cut_student, distil_bilingually
 from bistill_hub.recipe import Recipe
 from bistill_hub.sources import file_sha256
 from bistill_hub.student.tokenizer_loading import SAMPLE_TEXTS
@@ -183,7 +184,7 @@ def test_other_objectives_train_and_log_their_terms_alone(kind, teacher, texts, 
         def load(place, *_):
             raise AssertionError(f"{place} was loaded")
 
-        monkeypatch.setattr(stages, "load_encoder", load)
+        monkeypatch.setattr(phase_1, "load_encoder", load)
     (tmp_path / "phase-1").mkdir()
     facts = distil_bilingually(recipe, tmp_path / "phase-1", tmp_path / "student", progress=False)
     log = [entry for entry in facts["curve"] if "loss" in entry]
@@ -206,12 +207,12 @@ def test_every_language_is_packed_and_has_its_share_held_out(teacher, texts, tmp
     cut(recipe, tmp_path / "student")
     seen = {}
 
-    class Looked(stages.BilingualDistillationTrainer):
+    class Looked(phase_1.BilingualDistillationTrainer):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             seen.update(train=self.train_dataset, held_out=self.eval_dataset, teacher=self.teacher)
 
-    monkeypatch.setattr(stages, "BilingualDistillationTrainer", Looked)
+    monkeypatch.setattr(phase_1, "BilingualDistillationTrainer", Looked)
     (tmp_path / "phase-1").mkdir()
     distil_bilingually(recipe, tmp_path / "phase-1", tmp_path / "student", progress=False)
     assert seen["teacher"].languages == seen["train"].languages == ("en", "sw", "xx")

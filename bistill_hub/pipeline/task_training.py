@@ -1,0 +1,242 @@
+"""A task's trainings in a run: its teacher, and phase 2 of the student under that teacher or on labels alone.
+
+All processes of the run train; the main one writes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.torch import load_file
+from transformers import TrainingArguments, set_seed
+from transformers.trainer_utils import EvalPrediction
+
+from ..distillation.checkpoints import CheckpointEvery
+from ..distillation.fine_tuning import TaskFineTuningTrainer
+from ..distillation.recording import LogRecorder, calm, read_log
+from ..distillation.sampling import divided
+from ..distillation.sparse_fine_tuning import SparseFineTuningArguments
+from ..distillation.stage_records import of_iteration
+from ..distillation.task import (
+    SparseTaskDistillationArguments,
+    SparseTaskDistillationTrainer,
+    SparseTaskFineTuningTrainer,
+    SparseTaskTrainer,
+)
+from ..recipe import Recipe
+from ..student.build import trim_vocabulary
+from ..teacher import (
+    load_delta,
+    load_task_model,
+    load_tokenizer,
+)
+from .manifest import WORK_FOLDER
+from .portable import shown_name
+from .preflight import TaskData
+from .processes import join
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+from .stage_files import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE
+from .training import best_of, common_arguments
+
+
+def tune_teacher(
+    recipe: Recipe, folder: Path, data: TaskData, *, progress: bool, random_weights: bool = False
+) -> dict[str, Any]:
+    """Make the task teacher: fine-tune the teacher on source-language labels, or take a tuned one.
+
+    Leaves an ordinary checkpoint of the backbone's head class, with its tokenizer. A teacher that is made here carries
+    the source language's delta, where the recipe has one, before it is fine-tuned or a task SFT comes on top; one that
+    was tuned elsewhere is taken as it is, without.
+
+    Args:
+        recipe: The recipe.
+        folder: The stage's folder.
+        data: The task's data.
+        progress: Show progress bars.
+        random_weights: Start from the teacher's architecture with random weights instead (a baseline).
+    """
+    settings, task, together = data.recipe.teacher, data.task, join()
+    place = settings.model or recipe.teacher.model
+    revision = settings.revision if settings.model else recipe.teacher.revision
+    tokenizer = load_tokenizer(place, revision)
+    set_seed(recipe.seed)
+    model = load_task_model(task.head, place, revision, **_label_fields(data.labels))
+    language = {}
+    if random_weights:
+        model = type(model)(model.config)
+    elif settings.model is None and (worn := recipe.teacher.language_deltas.get(recipe.source.code)):
+        load_delta(worn).apply(model, strict=False)
+        language = {"language_delta": shown_name(worn)}
+    if not random_weights and (settings.model or settings.delta):
+        if settings.delta is not None:
+            load_delta(settings.delta).apply(model)
+        if not together.main:
+            return {}
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {"curve": [], "settings": settings.model_dump(), "loss": None, **language}
+    work = folder / WORK_FOLDER
+    features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
+    steps = max(1, round(len(features) / settings.batch_size * settings.epochs))
+    division = divided(settings.batch_size, 1, together.count)
+    args = TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=4 * settings.batch_size,
+        learning_rate=settings.learning_rate,
+        **_of_task(task.main_metric),
+        **common_arguments(recipe, settings.precision, steps, progress),
+    )
+    trainer = TaskFineTuningTrainer(
+        model,
+        args,
+        train_dataset=features,
+        processes_per_batch=division.processes_per_batch,
+        **_watched(recipe, data, tokenizer),
+    )
+    calm(trainer)
+    trainer.train(resume_from_checkpoint=True)
+    if not together.main:
+        return {}
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    curve = read_log(work)
+    metric = f"eval_{task.main_metric}"
+    return {
+        "curve": curve,
+        "settings": settings.model_dump(),
+        "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),
+        "validation": best_of(curve, metric, max),
+        **language,
+    }
+
+
+def distil_task(
+    recipe: Recipe, folder: Path, data: TaskData, student: Path, teacher: Path | None, *, progress: bool
+) -> dict[str, Any]:
+    """Phase 2, or the same stages on the labels alone. Leaves the task's sparse delta.
+
+    Args:
+        recipe: The recipe.
+        folder: The stage's folder.
+        data: The task's data.
+        student: Folder of the student to start from.
+        teacher: Folder of the task teacher, with its full vocabulary; not looked at where the labels are learnt from.
+        progress: Show progress bars.
+    """
+    settings, task, together = data.recipe.distillation, data.task, join()
+    tokenizer = load_tokenizer(str(student))
+    taught_by: dict[str, Any] = {}
+    if settings.learns_from == "teacher":
+        token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
+        taught_by["teacher"] = trim_vocabulary(load_task_model(task.head, str(teacher)), token_map)
+    set_seed(recipe.seed)
+    model = load_task_model(task.head, str(student), **_label_fields(data.labels))
+    features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
+    work = folder / WORK_FOLDER
+    steps = max(1, round(len(features) / settings.batch_size / settings.accumulation * settings.sparse_epochs))
+    division = divided(settings.batch_size, settings.accumulation, together.count)
+    common: dict[str, Any] = {
+        "output_dir": str(work),
+        "num_train_epochs": settings.sparse_epochs,
+        "dense_epochs": settings.dense_epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": 4 * settings.batch_size,
+        "gradient_accumulation_steps": division.accumulation,
+        "learning_rate": settings.learning_rate,
+        "density": settings.density,
+        "iterations": settings.iterations,
+        "delta_precision": settings.delta_precision,
+        "freeze_layer_norms": settings.freeze_layer_norms,
+        **_of_task(task.main_metric),
+        **common_arguments(recipe, settings.precision, steps, progress),
+    }
+    make: type[SparseTaskTrainer]
+    if taught_by:
+        make = SparseTaskDistillationTrainer
+        args: SparseFineTuningArguments = SparseTaskDistillationArguments(
+            **common,
+            attention_weight=settings.attention_weight,
+            hidden_weight=settings.hidden_weight,
+            logits_weight=settings.logits_weight,
+            temperature=settings.temperature,
+            teacher_precision=settings.teacher_precision,
+            layer_map=json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))["layer_map"],
+        )
+    else:
+        make, args = SparseTaskFineTuningTrainer, SparseFineTuningArguments(**common)
+    trainer = make(
+        model,
+        args,
+        train_dataset=features,
+        processes_per_batch=division.processes_per_batch,
+        **taught_by,
+        **_watched(recipe, data, tokenizer),
+    )
+    calm(trainer)
+    trainer.train(resume_from_checkpoint=True)
+    delta = trainer.delta
+    if delta is None:
+        raise RuntimeError("phase 2 ended without a delta")
+    if not together.main:
+        return {}
+    delta.metadata |= {"task": task.name, "labels": list(data.labels)}
+    delta.save(folder / DELTA_FILE)
+    curve = read_log(work / of_iteration("sparse", settings.iterations))
+    return {
+        "curve": curve,
+        "dense_curve": read_log(work / of_iteration("dense", settings.iterations)),
+        "settings": settings.model_dump(),
+        "learns_from": settings.learns_from,
+        "density": delta.density,
+        "entries": delta.entries,
+        "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),
+        "validation": best_of(curve, f"eval_{task.main_metric}", max),
+    }
+
+
+def _of_task(metric: str) -> dict[str, Any]:
+    """Training arguments of labelled data: the epoch with the best development score is kept.
+
+    Sentences of similar length share a batch, so that little of it is padding.
+    """
+    return {
+        "train_sampling_strategy": "group_by_length",
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "load_best_model_at_end": True,
+        "metric_for_best_model": metric,
+        "greater_is_better": True,
+    }
+
+
+def _watched(recipe: Recipe, data: TaskData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """The Trainer's arguments for scoring the development set, and for checkpoints within an epoch."""
+    task, dataset = data.task, data.validation
+    features = task.encode(dataset, tokenizer, data.labels, data.recipe.max_length)
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        logits = prediction.predictions
+        if isinstance(logits, tuple):  # start and end of spans
+            logits = np.stack(logits, axis=-1)
+        found = task.decode(features, list(logits), dataset, data.labels)
+        # From the statistics: the same number as `score`, without the per-type table that takes seconds.
+        return {task.main_metric: float(task.main_score(task.statistics(dataset, found).sum(axis=0)))}
+
+    return {
+        "eval_dataset": features,
+        "compute_metrics": compute_metrics,
+        "callbacks": [CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
+    }
+
+
+def _label_fields(labels: tuple[str, ...]) -> dict[str, Any]:
+    if not labels:
+        return {}
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
