@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint check docs format wheel pre-commit clean
+.PHONY: help setup test lint check docs whole format wheel pre-commit clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -30,8 +30,11 @@ docs: $(BIN)/.docs ## build the site into build/site, a warning is an error, and
 	$(BIN)/python -m pytest -m docs tests/site
 
 $(BIN)/.docs: $(BIN)/.complete
-	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,docs,notebook]'
 	touch $@
+
+whole: docs ## the site, and all tests: the quick ones, the notebook, every recipe; at most 75 minutes on two cores
+	$(BIN)/python -m pytest -n logical -m 'not docs'
 
 check: lint test ## everything that must pass before a commit
 

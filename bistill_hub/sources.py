@@ -154,6 +154,11 @@ class TextSource(_Source):
     streaming: bool = Field(True, description="read a Hub data set as a stream instead of downloading it first")
     limit: int | None = Field(None, gt=0, description="read at most this many rows")
 
+    @property
+    def is_table(self) -> bool:
+        """Whether its rows may be whole documents, and not the lines of a plain text file."""
+        return self.path is None or self.file.suffix in _FORMATS
+
     def lines(self) -> Iterator[str]:
         """Yield the non-empty lines, stripped, in order; a row of several lines yields each of them.
 
@@ -171,7 +176,7 @@ class TextSource(_Source):
         return self.lines()
 
     def _rows(self) -> Iterator[str]:
-        if self.path is not None and self.file.suffix not in _FORMATS:
+        if not self.is_table:
             with self.file.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
                     try:
@@ -223,6 +228,9 @@ class LabelledSource(_Source):
         "* stands for anything, ? for one character, [ab] for one of these",
     )
     limit: int | None = Field(None, gt=0, description="read at most this many examples, of those that `where` keeps")
+    streaming: bool = Field(
+        False, description="read a Hub data set as a stream, as far as `limit` asks, instead of downloading it first"
+    )
     answer_language: str | None = Field(
         None, description="compare answers by MLQA's rules for this language, such as de, instead of by SQuAD's"
     )
@@ -243,6 +251,8 @@ class LabelledSource(_Source):
             InputError: the file's ending is not one of a table, the table is malformed, or `where` cannot be applied or
                 keeps nothing.
         """
+        if self.path is None and self.streaming:
+            return self._beginning()
         dataset = _read_table(self.file) if self.path is not None else self._load_from_hub()
         if self.where:
             return dataset.select(self.kept_rows({name: dataset[name] for name in dataset.column_names}))
@@ -262,37 +272,68 @@ class LabelledSource(_Source):
                 nothing.
         """
         rows: Sequence[int] = range(len(next(iter(columns.values()), ())))
-        file = self.file if self.path is not None else self.name
         for name, pattern in self.where.items():
-            if name not in columns:
-                raise InputError(
-                    f"there is no such column; the columns are {', '.join(sorted(columns))}",
-                    file=file,
-                    field="where",
-                    value=name,
-                    remedy="name one of them",
-                )
+            self._check_column(name, columns)
             values = list(columns[name])
-            unfit = next((value for value in values if not isinstance(value, str | int | float | None)), None)
-            if unfit is not None:
-                raise InputError(
-                    f"this column holds values of type {type(unfit).__name__}, which no pattern fits",
-                    file=file,
-                    field="where",
-                    value=name,
-                    remedy="choose a column of text or numbers",
-                )
-            kept = [row for row in rows if values[row] is not None and fnmatchcase(str(values[row]), pattern)]
+            kept = [row for row in rows if _fits(values[row], pattern)]
             if rows and not kept:
-                raise InputError(
-                    "no row fits this pattern",
-                    file=file,
-                    field=f"where.{name}",
-                    value=pattern,
-                    remedy=f"correct it; the first row that it was compared with has {values[rows[0]]!r}",
-                )
+                raise self._nothing_fits(name, values[rows[0]])
             rows = kept
         return list(rows)[: self.limit]
+
+    def _beginning(self) -> Dataset:
+        """Read a Hub data set as far as `limit` asks."""
+        from datasets import Dataset
+
+        table = self._load_from_hub(streaming=True)
+        kept: list[dict[str, Any]] = []
+        misfit: tuple[str, Any] | None = None
+        for row in _rows_of(table, self.name):
+            for name in self.where:
+                self._check_column(name, {column: [value] for column, value in row.items()})
+            missed = next((name for name, pattern in self.where.items() if not _fits(row[name], pattern)), None)
+            if missed is None:
+                kept.append(row)
+            elif misfit is None:
+                misfit = missed, row[missed]
+            if len(kept) == self.limit:
+                break
+        if misfit is not None and not kept:
+            raise self._nothing_fits(*misfit)
+        return Dataset.from_list(kept, features=table.features)
+
+    def _check_column(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Refuse a `where` of a column that is not there, or whose values no pattern fits."""
+        if name not in columns:
+            raise InputError(
+                f"there is no such column; the columns are {', '.join(sorted(columns))}",
+                file=self._place,
+                field="where",
+                value=name,
+                remedy="name one of them",
+            )
+        unfit = next((value for value in columns[name] if not isinstance(value, str | int | float | None)), None)
+        if unfit is not None:
+            raise InputError(
+                f"this column holds values of type {type(unfit).__name__}, which no pattern fits",
+                file=self._place,
+                field="where",
+                value=name,
+                remedy="choose a column of text or numbers",
+            )
+
+    def _nothing_fits(self, name: str, first: Any) -> InputError:
+        return InputError(
+            "no row fits this pattern",
+            file=self._place,
+            field=f"where.{name}",
+            value=self.where[name],
+            remedy=f"correct it; the first row that it was compared with has {first!r}",
+        )
+
+    @property
+    def _place(self) -> Path | str:
+        return self.file if self.path is not None else self.name
 
     def refuse_where(self, remedy: str) -> None:
         """Refuse a `where` for a file whose rows have no columns to select by, such as a CoNLL file.
@@ -306,11 +347,15 @@ class LabelledSource(_Source):
         if self.where:
             raise InputError(
                 "rows of such a file cannot be selected by column",
-                file=self.file if self.path is not None else self.name,
+                file=self._place,
                 field="where",
                 value=dict(self.where),
                 remedy=remedy,
             )
+
+
+def _fits(value: Any, pattern: str) -> bool:
+    return value is not None and fnmatchcase(str(value), pattern)
 
 
 def file_sha256(file: Path) -> str:

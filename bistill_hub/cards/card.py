@@ -91,7 +91,7 @@ def pictures_of(facts: CardFacts) -> tuple[Picture, ...]:
     """Return the pictures for which there is something to show."""
     pictures = []
     kept, fastest = kept_quality(facts), main_speed(facts.size_and_speed)
-    if kept:
+    if kept and not facts.smoke:
         size = facts.student_size.parameters / facts.teacher_size.parameters
         speed = None if fastest is None else fastest.ratio.median
         pictures.append(

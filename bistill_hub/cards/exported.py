@@ -7,7 +7,7 @@ from typing import Any
 
 from ..evaluation.results import Result, retention
 from .front_matter import write_yaml
-from .metadata import LIBRARY, PIPELINE_TAGS
+from .metadata import LIBRARY, PIPELINE_TAGS, SMOKE_TAG
 from .rendering import percent, template
 from .tables import NOTHING_TO_KEEP, dataset_name
 
@@ -35,6 +35,7 @@ class ExportedFacts:
         results: The pair's scores for the task; those of baselines are not shown.
         limits: The contributor's own words on limits and biases; None where the pair's card has no such section.
         synthetic: Whether the pair was made of generated data, which the first line then says.
+        smoke: Whether the pair is a smoke run's, which the first line then says.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ExportedFacts:
     results: tuple[Result, ...] = ()
     limits: str | None = None
     synthetic: bool = False
+    smoke: bool = False
 
     @property
     def title(self) -> str:
@@ -91,7 +93,7 @@ def exported_metadata(facts: ExportedFacts) -> dict[str, Any]:
         "license_link": facts.license_link,
         "library_name": LIBRARY,
         "pipeline_tag": PIPELINE_TAGS[facts.head] if facts.head else "feature-extraction",
-        "tags": ["bistill", "bilingual", f"pair:{codes[0]}-{codes[1]}"],
+        "tags": [SMOKE_TAG] if facts.smoke else ["bistill", "bilingual", f"pair:{codes[0]}-{codes[1]}"],
     }
     if facts.pair_url:
         values |= {"base_model": facts.pair, "base_model_relation": "finetune"}

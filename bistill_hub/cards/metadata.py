@@ -30,6 +30,9 @@ PIPELINE_TAGS = {
 }
 """The Hub's name of the task that each head is for. An encoder without a head is for feature extraction."""
 
+SMOKE_TAG = "smoke-run"
+"""The only tag of a smoke run: by those of a pair it would be listed among the pairs."""
+
 _TASK_TYPES = frozenset({*PIPELINE_TAGS.values(), "feature-extraction"})
 _RELATIONS = frozenset({"adapter", "finetune", "merge", "quantized"})
 _SUBTAGGED = re.compile(r"([a-z]{2,3})(?:-[A-Za-z0-9]{2,8})+")
@@ -74,8 +77,9 @@ def card_metadata(
 ) -> dict[str, Any]:
     """Build what stands in a card's YAML block, in its order.
 
-    Each of the student's results becomes an entry of `model-index`. Entries are not merged: huggingface_hub merges
-    those that differ in nothing but the data set's name or arguments, and keeps the first one's.
+    Each of the student's results becomes an entry of `model-index`, but for those of a smoke run, which say nothing of
+    the pair. Entries are not merged: huggingface_hub merges those that differ in nothing but the data set's name or
+    arguments, and keeps the first one's.
 
     Args:
         facts: What the card states.
@@ -98,12 +102,7 @@ def card_metadata(
         "license_link": license_link,
         "library_name": LIBRARY,
         "pipeline_tag": "fill-mask" if facts.language_modelling_head else "feature-extraction",
-        "tags": [
-            "bistill",
-            "bilingual",
-            "distillation" if facts.taught or facts.tasks else "vocabulary-trimming",
-            f"pair:{codes[0]}-{codes[1]}",
-        ],
+        "tags": [SMOKE_TAG] if facts.smoke else _tags(facts),
     }
     if datasets := list(dict.fromkeys(name for name in facts.datasets if is_hub_id(name))):
         values["datasets"] = datasets
@@ -111,9 +110,15 @@ def card_metadata(
         values["base_model"] = facts.teacher
         values["base_model_relation"] = "finetune"
     metadata: dict[str, Any] = ModelCardData(**values).to_dict()
-    if entries := [_model_index_entry(result, facts) for result in facts.results if result.model == "student"]:
+    results = [] if facts.smoke else [result for result in facts.results if result.model == "student"]
+    if entries := [_model_index_entry(result, facts) for result in results]:
         metadata["model-index"] = [{"name": public_text(facts.name), "results": entries}]
     return metadata
+
+
+def _tags(facts: CardFacts) -> list[str]:
+    what = "distillation" if facts.taught or facts.tasks else "vocabulary-trimming"
+    return ["bistill", "bilingual", what, f"pair:{facts.source[0]}-{facts.target[0]}"]
 
 
 def language_fields(codes: tuple[str, str]) -> dict[str, list[str]]:

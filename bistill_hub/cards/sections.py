@@ -25,6 +25,9 @@ _LIKE_A_MARKER = re.compile(r"<!--\s*bistill\s*:", re.IGNORECASE)
 LIMITS = "limits"
 """The section of a pair's card that nobody but its contributor can write."""
 
+TO_FILL_IN = "TODO:"
+"""What a place that its contributor has still to fill in begins with."""
+
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)", re.DOTALL)
 
 

@@ -13,6 +13,7 @@ from .evaluate import eval_command
 from .export import export_command
 from .group import main
 from .inspect import inspect_command
+from .new_pair import new_pair_command
 from .package import package_command
 from .pairs import pairs_command
 from .plan import plan_command
@@ -21,6 +22,7 @@ from .push import push_command
 from .recipes import recipes_command
 from .run import run_command
 from .score import score_command
+from .submit import submit_command
 from .train_language_delta import train_language_delta_command
 from .trim import trim_command
 
@@ -28,8 +30,10 @@ __all__ = ["main"]
 
 for _command in (
     demo_command,
+    new_pair_command,
     run_command,
     plan_command,
+    submit_command,
     inspect_command,
     trim_command,
     convert_teacher_command,

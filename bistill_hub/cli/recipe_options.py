@@ -23,15 +23,21 @@ _OPEN_MAPS = ("label_map", "columns", "where", "language_deltas")
 
 def recipe_options(command: _Command) -> _Command:
     """Add the argument RECIPE and the options that choose the output and change fields."""
+    return _with_options(command, click.argument("recipe"), "Folder for everything written.  [default: runs/NAME]")
+
+
+def several_recipes_options(command: _Command) -> _Command:
+    """Add the argument RECIPE, which may be repeated, and the same options."""
+    argument = click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
+    output = "Folder for everything written; for several recipes, a folder for each in it.  [default: runs/NAME]"
+    return _with_options(command, argument, output)
+
+
+def _with_options(command: _Command, argument: Callable[[_Command], _Command], output: str) -> _Command:
     for decorate in reversed(
         (
-            click.argument("recipe"),
-            click.option(
-                "--output",
-                "-o",
-                type=click.Path(path_type=Path),
-                help="Folder for everything written.  [default: runs/NAME]",
-            ),
+            argument,
+            click.option("--output", "-o", type=click.Path(path_type=Path), help=output),
             click.option(
                 "--tasks",
                 metavar="NAMES",
@@ -63,24 +69,57 @@ def load(recipe: str, tasks: str | None, assignments: Sequence[str], set_file: P
     Raises:
         InputError: the recipe or a change is not valid.
     """
-    from ..recipe import load_recipe, parse_changes
+    return load_all([recipe], tasks, assignments, set_file)[0]
 
-    loaded = load_recipe(recipe)
-    changes = {**(_changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
-    if changes:
-        loaded = loaded.replace(changes)
-    if tasks is not None:  # last: a file of fields may well speak of tasks that are left out this time
-        loaded = loaded.only([] if tasks == "none" else tasks.split(","))
-    for fact in loaded.unverified:
+
+def load_all(
+    recipes: Sequence[str], tasks: str | None, assignments: Sequence[str], set_file: Path | None
+) -> list[Recipe]:
+    """Load recipes, change in each what the options say, and print each fact that nobody has verified once.
+
+    Raises:
+        InputError: a recipe or a change is not valid.
+    """
+    from ..recipe import load_recipe
+
+    loaded = [load_recipe(recipe) for recipe in recipes]
+    if len(recipes) == 1:
+        loaded = [_changed(loaded[0], tasks, assignments, set_file)]
+    else:
+        from ..pipeline.several import said_of
+
+        for index, recipe in enumerate(loaded):
+            with said_of(recipe.name):
+                loaded[index] = _changed(recipe, tasks, assignments, set_file)
+    for fact in dict.fromkeys(fact for recipe in loaded for fact in recipe.unverified):
         click.echo(f"Unverified: {fact}", err=True)
     return loaded
 
 
-def shown_command(name: str, recipe: str, tasks: str | None, assignments: Sequence[str], set_file: Path | None) -> str:
+def _changed(recipe: Recipe, tasks: str | None, assignments: Sequence[str], set_file: Path | None) -> Recipe:
+    from ..recipe import parse_changes
+
+    changes = {**(_changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
+    if changes:
+        recipe = recipe.replace(changes)
+    if tasks is not None:  # last: a file of fields may well speak of tasks that are left out this time
+        recipe = recipe.only([] if tasks == "none" else tasks.split(","))
+    return recipe
+
+
+def shown_command(
+    name: str,
+    recipe: str,
+    tasks: str | None,
+    assignments: Sequence[str],
+    set_file: Path | None,
+    *,
+    flags: Sequence[str] = (),
+) -> str:
     """The command for others to read: no file keeps its folder, which is nobody's business but this machine's."""
     import shlex
 
-    words = ["bistill", name, Path(recipe).stem]
+    words = ["bistill", name, Path(recipe).stem, *flags]
     if tasks is not None:
         words += ["--tasks", tasks]
     if set_file:

@@ -14,9 +14,9 @@ from typing import Any
 from ..pipeline.manifest import StageRecord
 from ..pipeline.order import STUDENT, Stage
 from ..pipeline.plan import free_megabytes, reached, stage_megabytes, updates_of_stage
+from ..pipeline.shared import keys_of
 from ..pipeline.survey import Facts, Features, look
 from ..pipeline.trial import Trial
-from ..pipeline.shared import keys_of
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
 from .compare import check_tasks, checked_seeds, in_order

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import BistillError, InputError, first_line
+from ..errors import BistillError, InputError
 from ..pipeline.order import Stage
 from ..pipeline.run import do_stages
+from ..pipeline.shared import FailedBeforeError, failure
 from .rows import Asked, Row, place_of
 
 
@@ -33,7 +34,7 @@ def work_through(rows: Sequence[Row], folder: Path, failed: dict[Asked, str], *,
         console.print(f"[bold]Row {number} of {len(rows)}:[/bold] {row.asked}")
         try:
             do_stages(row.stages, folder, progress=progress, place_of=places)
-        except _FailedBeforeError as error:
+        except FailedBeforeError as error:
             failed[row.asked] = str(error)
         except BistillError as error:
             if not isinstance(error, InputError):
@@ -43,10 +44,6 @@ def work_through(rows: Sequence[Row], folder: Path, failed: dict[Asked, str], *,
             failed[row.asked] = places.fails(error)
         if row.asked in failed:
             console.print(f"[red]failed:[/red] {failed[row.asked]}", markup=True, highlight=False)
-
-
-class _FailedBeforeError(Exception):
-    """A stage has failed for an earlier row."""
 
 
 class _Places:
@@ -61,14 +58,12 @@ class _Places:
     def __call__(self, stage: Stage, inputs: Mapping[str, Any]) -> Path:
         self._last, self._slug = place_of(self.folder, stage, inputs), stage.slug
         if self._last in self.failed:
-            raise _FailedBeforeError(self.failed[self._last])
+            raise FailedBeforeError(self.failed[self._last])
         return self._last
 
     def fails(self, error: Exception) -> str:
         """Remember that the stage that was begun last has failed; return why in a line."""
-        text = f"{self._slug}: {type(error).__name__}: {first_line(error)}"
-        if isinstance(error, InputError):
-            text = f"{self._slug}: {error}"
+        text = failure(self._slug, error)
         if self._last is not None:
             self.failed[self._last] = text
         return text

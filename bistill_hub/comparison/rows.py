@@ -5,22 +5,20 @@ A stage's folder is named by what goes into it, so that contenders which share a
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..pipeline.manifest import StageRecord, finished, started, versions
+from ..pipeline.manifest import StageRecord, finished, started
 from ..pipeline.order import Stage, stages_of
 from ..pipeline.preflight import TaskData
+from ..pipeline.shared import place_by_content
 from ..recipe import Recipe
 from .contenders import Contender
 from .scoring import SCORES, score_stage
 
 STAGES_FOLDER = "stages"
-_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,7 @@ def _needed(last: Stage, stages: Mapping[str, Stage]) -> tuple[Stage, ...]:
 
 def place_of(folder: Path, stage: Stage, inputs: Mapping[str, Any]) -> Path:
     """Where a stage with these inputs is kept in a comparison's folder."""
-    description = json.dumps({**inputs, "versions": versions()}, sort_keys=True)
-    digest = hashlib.sha256(description.encode()).hexdigest()
-    return folder / STAGES_FOLDER / f"{stage.slug}-{digest[:_DIGITS]}"
+    return place_by_content(folder / STAGES_FOLDER, stage.slug, inputs)
 
 
 def finished_stages(row: Row, folder: Path) -> dict[str, StageRecord]:
@@ -115,15 +111,6 @@ def is_started(stage: Stage, records: Mapping[str, StageRecord], folder: Path) -
         return False
     inputs = stage.inputs(records)
     return started(place_of(folder, stage, inputs), inputs)
-
-
-def keys_of(stages: Iterable[Stage]) -> dict[str, str]:
-    """By stage a hash that equal stages share, whether what they need is finished or not."""
-    keys: dict[str, str] = {}
-    for stage in stages:
-        content = {"settings": stage.settings, "needs": [keys[name] for name in stage.needs]}
-        keys[stage.name] = hashlib.sha256(json.dumps([stage.name, content], sort_keys=True).encode()).hexdigest()
-    return keys
 
 
 def score_name(task: str) -> str:

@@ -13,12 +13,12 @@ from ..cards.eval_results import eval_results_files
 from ..cards.facts import FACTS_FILE, CardFacts, read_facts
 from ..cards.front_matter import FRONT_MATTER, parse_yaml
 from ..cards.metadata import card_metadata, check_metadata, is_hub_id
-from ..cards.sections import keep_sections, read_section
+from ..cards.sections import LIMITS, TO_FILL_IN, keep_sections, read_section
 from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..model.modeling_bistill import BASE_FILE
 from ..version import __version__
 from .pair_folder import CONFIG_FILE, PairFolder, delta_file, results_file
-from .report import Findings
+from .report import Finding, Findings
 
 _RESULTS = re.compile(rf"tasks/([a-z0-9_-]+)/{re.escape(RESULTS_FILE)}")
 _PICTURE = re.compile(r"!\[[^\]\n]*\]\(\s*<?([^)\s>]+)|<img[^<>]*\ssrc\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
@@ -26,10 +26,19 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 _SOMEBODYS_PATH = re.compile(
     r"(?<![\w./:-])(?:/(?:home|Users|root|tmp|mnt|var|private)/|~/)[^\s\"'`)]*|\bfile:/[^\s\"'`)]*|\b[A-Za-z]:\\+Users\\[^\s\"'`)]*"
 )
-_TOLD = (CARD_FILE, FACTS_FILE, "recipe.json")
+_RECIPE_FILE = "recipe.json"
+_TOLD = (CARD_FILE, FACTS_FILE, _RECIPE_FILE)
 _EVALUATE_AGAIN = "evaluate the packaged model again"
 _RENDER_AGAIN = "render the card again; what people write belongs between its markers"
 _ROUNDING = 1e-9
+
+SMOKE_RUN = Finding(
+    "card",
+    _RECIPE_FILE,
+    "this is a smoke run, of a sample of the data and few steps: its scores say nothing about the pair",
+    "run the recipe without --smoke, and publish that",
+)
+"""What is found of every smoke run."""
 
 
 def check_results(pair: PairFolder, findings: Findings) -> None:
@@ -98,6 +107,8 @@ def check_card(pair: PairFolder, findings: Findings) -> None:
         with findings.within(name, "it cannot be read", "package the run again"):
             if path := _SOMEBODYS_PATH.search(read_card(pair.folder / name)):
                 findings.add(name, f"it names {path[0]!r}, a path on somebody's machine", "name the file alone")
+    if any(pair.read_json(name).get("smoke") for name in (_RECIPE_FILE, FACTS_FILE)):
+        findings.add(SMOKE_RUN.file, SMOKE_RUN.problem, SMOKE_RUN.remedy)
     if CARD_FILE not in pair.files:
         return
     with findings.within(CARD_FILE, "it cannot be read", _RENDER_AGAIN):
@@ -113,8 +124,16 @@ def check_card(pair: PairFolder, findings: Findings) -> None:
 
 def _check_limits(card: str, findings: Findings) -> None:
     with findings.within(CARD_FILE, "its sections cannot be read", "mend the section's markers"):
-        if not read_section(card, "limits").strip():
+        limits = read_section(card, LIMITS).strip()
+        if not limits:
             findings.add(CARD_FILE, "nothing is said of limits and biases", "write it between the section's markers")
+        if count := limits.count(TO_FILL_IN):
+            findings.add(
+                CARD_FILE,
+                f"on limits and biases, {count} place{'s' if count > 1 else ''} marked {TO_FILL_IN!r} "
+                f"{'are' if count > 1 else 'is'} still to be filled in",
+                "write what is asked for there, in the recipe's limits, and give its `bistill run` command again",
+            )
 
 
 def _check_teacher(pair: PairFolder, card: str, findings: Findings) -> None:

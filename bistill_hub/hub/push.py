@@ -22,6 +22,7 @@ from ..cards.rendering import percent
 from ..cards.sections import LIMITS, merge_sections
 from ..errors import InputError
 from .check import Finding, check_pair
+from .check_card import SMOKE_RUN
 from .refusals import explained
 from .remote import Change, Kind, Plan, Published, check_destination, plan_changes, publish
 from .repository import files_of, is_allowed
@@ -55,6 +56,7 @@ def plan_push(
     *,
     revision: str | None = None,
     replace: bool = False,
+    smoke: bool = False,
     endpoint: str | None = None,
 ) -> tuple[Change, ...]:
     """Tell what `push_pair_to_hub` would do to each file of the repository; nothing is uploaded, and nothing is made.
@@ -64,6 +66,7 @@ def plan_push(
         repo_id: The repository, as ORG/NAME.
         revision: Branch, or `refs/pr/N`; None for the main branch.
         replace: Whether to delete tasks that the repository has and the folder lacks.
+        smoke: Whether a smoke run may be published.
         endpoint: The server's address; None for the one of HF_ENDPOINT, or the Hub itself.
 
     Returns:
@@ -73,7 +76,8 @@ def plan_push(
         InputError: the pair may not be published, or not there.
         BistillError: the Hub did not answer as it should.
     """
-    with _checked(folder, repo_id, revision=revision, replace=replace, endpoint=endpoint) as pair:
+    options: dict[str, Any] = {"revision": revision, "replace": replace, "smoke": smoke, "endpoint": endpoint}
+    with _checked(folder, repo_id, **options) as pair:
         return pair.plan.changes
 
 
@@ -86,6 +90,7 @@ def push_pair_to_hub(
     revision: str | None = None,
     tag: str | None = None,
     replace: bool = False,
+    smoke: bool = False,
     endpoint: str | None = None,
 ) -> Published:
     """Publish a packaged pair: check it, put it on the Hub in one commit, and set a tag if one is asked for.
@@ -104,6 +109,7 @@ def push_pair_to_hub(
         revision: Branch, or `refs/pr/N` to add to that pull request; None for the main branch.
         tag: A tag to set at the commit.
         replace: Whether to delete tasks that the repository has and the folder lacks.
+        smoke: Whether a smoke run may be published.
         endpoint: The server's address; None for the one of HF_ENDPOINT, or the Hub itself.
 
     Returns:
@@ -114,7 +120,8 @@ def push_pair_to_hub(
         BistillError: the Hub did not answer as it should, or the branch moved meanwhile.
     """
     check_destination(repo_id, create_pr=create_pr, tag=tag, endpoint=endpoint)
-    with _checked(folder, repo_id, revision=revision, replace=replace, endpoint=endpoint) as pair:
+    options: dict[str, Any] = {"revision": revision, "replace": replace, "smoke": smoke, "endpoint": endpoint}
+    with _checked(folder, repo_id, **options) as pair:
         new = pair.plan.commit is None
         return publish(
             repo_id,
@@ -135,7 +142,13 @@ def push_pair_to_hub(
 
 @contextmanager
 def _checked(
-    folder: str | os.PathLike[str], repo_id: str, *, revision: str | None, replace: bool, endpoint: str | None
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    revision: str | None,
+    replace: bool,
+    smoke: bool,
+    endpoint: str | None,
 ) -> Iterator[_Checked]:
     source = Path(folder)
     check_destination(repo_id, endpoint=endpoint)
@@ -143,7 +156,7 @@ def _checked(
         raise InputError(
             "there is no such folder", field="folder", value=str(source), remedy="name a pair that a run packaged"
         )
-    if findings := check_pair(source).findings:
+    if findings := [each for each in check_pair(source).findings if not (smoke and each == SMOKE_RUN)]:
         raise _unfit(source, findings)
     with TemporaryDirectory(prefix="bistill-push-") as place:
         stage = Path(place)
@@ -274,6 +287,7 @@ def _description(facts: CardFacts, changes: Iterable[Change]) -> str:
 def _scores(facts: CardFacts) -> str:
     teachers = {(result.task, result.language): result for result in facts.results if result.model == "teacher"}
     of = "Scores of a synthetic demonstration" if facts.synthetic else "Scores"
+    of = "Scores of a smoke run, which say nothing about the pair," if facts.smoke else of
     lines = [f"{of} in %:", "", "| task | language | metric | teacher | student |", "|---|---|---|---:|---:|"]
     for result in facts.results:
         if result.model == "student":

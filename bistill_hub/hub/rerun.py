@@ -209,12 +209,16 @@ def _on_best_device(model: Any) -> Any:
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def differs(recorded: float, found: float) -> bool:
+    """Whether a score, a fraction, is further from the recorded one than it may be."""
+    return not 100 * abs(found - recorded) <= POINTS + _ROUNDING
+
+
 def _compare_scores(recorded: Result, found: Result, name: str, findings: Findings) -> None:
     where = f"student on {recorded.language}"
     if found.n != recorded.n:
         findings.add(name, f"{where}: n = {recorded.n}: the data have {found.n} examples", "evaluate again")
-    difference = 100 * abs(found.score - recorded.score)
-    if not difference <= POINTS + _ROUNDING:
+    if differs(recorded.score, found.score):
         findings.add(
             name,
             f"{where}: {recorded.metric} = {100 * recorded.score:.2f}: evaluated again it is {100 * found.score:.2f}, "

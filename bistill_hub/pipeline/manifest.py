@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,13 @@ class StageRecord:
 
 def versions() -> dict[str, str]:
     """Version by library, of those that decide what a stage computes."""
-    found = {name: metadata.version(name) for name in _LIBRARIES}
-    return {**found, "bistill_hub": __version__, "python": platform.python_version()}
+    return {**_installed(), "bistill_hub": __version__, "python": platform.python_version()}
+
+
+@cache
+def _installed() -> Mapping[str, str]:
+    """Version by library, looked up once: each look reads the metadata of a distribution."""
+    return {name: metadata.version(name) for name in _LIBRARIES}
 
 
 def finished(name: str, folder: Path, inputs: Mapping[str, Any] | None = None) -> StageRecord | None:

@@ -43,12 +43,18 @@ from .order import (
 from .packaging import REPOSITORY_FOLDER, package_run
 from .preflight import TaskData, check_writable, preflight, read_task
 from .processes import ALONE, Processes, join, started_processes
+from .shared import Shared, SharingRun
 
+RUNS_FOLDER = "runs"
 LOCK_FILE = ".running"
 RECIPE_FILE = "recipe.json"
 """In a run's folder: the recipe that it was last run with, and the command."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class NoRoomError(BistillError):
+    """The disk is full."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ def run(
     fresh: bool = False,
     progress: bool = True,
     command: str | None = None,
+    sharing: SharingRun | None = None,
 ) -> RunResult:
     """Run a recipe: student, phase 1, for each task its teacher, phase 2 and evaluation, package.
 
@@ -95,6 +102,7 @@ def run(
         fresh: Do every stage again.
         progress: Show progress bars and what is being done.
         command: The command that reproduces the run, for the card; by default `bistill run` with the recipe's name.
+        sharing: What the run shares with those of other recipes, see `several.run_several`.
 
     Returns:
         The package, the scores and the stages' records.
@@ -111,17 +119,50 @@ def run(
             partial(_looked_at, recipe, folder, together.count, held),
             lambda: [read_task(settings, get_task(settings.name)) for settings in recipe.tasks],
         )
-        shown = command or f"bistill run {recipe.name}"
+        shown = command or default_command(recipe)
         progress = progress and together.main
-        stages = stages_of(recipe, data, command=shown, progress=progress)
+        read = None if sharing is None else sharing.read_text
+        stages = stages_of(recipe, data, command=shown, progress=progress, read=read)
         wanted, again = _wanted(stages, from_stage, until, fresh)
         if together.main:
             _forget(again, folder)
             write_json(folder / RECIPE_FILE, {"recipe": recipe.model_dump(mode="json"), "command": shown})
-        records = do_stages(wanted, folder, progress=progress, together=together)
+        if sharing is not None:
+            sharing.begin(wanted, again)
+        records = do_stages(
+            wanted,
+            folder,
+            progress=progress,
+            together=together,
+            place_of=None if sharing is None else sharing.place_of,
+            keep=None if sharing is None else sharing.keep,
+        )
     repository = folder / stages[-1].slug / REPOSITORY_FOLDER if wanted[-1] is stages[-1] else None
     seconds = round(time.monotonic() - begin, 1)
     return RunResult(repository, _results(data, records), tuple(records), seconds)
+
+
+def look_ahead(
+    recipe: Recipe,
+    output_dir: str | Path,
+    shared: Shared,
+    *,
+    from_stage: str | None = None,
+    until: str | None = None,
+    fresh: bool = False,
+    command: str | None = None,
+) -> None:
+    """Check a recipe as `run` with the same arguments does, and tell what it shares with others; begin nothing.
+
+    Raises:
+        InputError: something that the run needs is missing or wrong.
+    """
+    folder = Path(output_dir)
+    with ExitStack() as held:
+        data = _looked_at(recipe, folder, 1, held)
+        stages = stages_of(recipe, data, command=command or default_command(recipe), progress=False)
+        wanted, again = _wanted(stages, from_stage, until, fresh)
+        shared.expect(folder, wanted, again)
 
 
 def _looked_at(recipe: Recipe, folder: Path, processes: int, held: ExitStack) -> list[TaskData]:
@@ -198,6 +239,7 @@ def do_stages(
     before: Sequence[StageRecord] = (),
     together: Processes = ALONE,
     place_of: Callable[[Stage, Mapping[str, Any]], Path] | None = None,
+    keep: Callable[[StageRecord], None] | None = None,
 ) -> list[StageRecord]:
     """Do stages in order, each in a folder of its own in a run's folder; those that are finished are skipped.
 
@@ -209,6 +251,7 @@ def do_stages(
         together: The processes that do them.
         place_of: Tells a stage's folder from the stage and what goes into it; by default it is called by the stage's
             slug, in the run's folder.
+        keep: Called with the record of each stage as soon as it is finished.
 
     Returns:
         Records of the earlier stages and of these.
@@ -238,6 +281,8 @@ def do_stages(
             inputs = stage.inputs(done)
             place = folder / stage.slug if place_of is None else place_of(stage, inputs)
             records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
+            if keep is not None:
+                keep(records[-1])
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _explained(error, stage, folder) from error
     return records
@@ -251,7 +296,7 @@ def _explained(error: Exception, stage: Stage, folder: Path) -> Exception:
     no_room = getattr(error, "errno", None) in _NO_ROOM or any(os.strerror(code) in text for code in _NO_ROOM)
     if no_room or ("file write failed" in text or "PytorchStreamWriter failed" in text):
         free = shutil.disk_usage(folder).free / 1e6
-        return BistillError(
+        return NoRoomError(
             f"{folder}: stage {stage.slug} could not be written: no room is left ({free:,.0f} MB are free). {kept}"
         )
     if isinstance(error, FileNotFoundError) and error.filename:
@@ -321,4 +366,9 @@ def package_finished(run_dir: str | Path, output_dir: str | Path) -> Path:
 
 def default_output(recipe: Recipe) -> Path:
     """Where a run writes when nothing else is said: `runs/<name>` in the working folder."""
-    return Path(os.curdir) / "runs" / recipe.name
+    return Path(os.curdir) / RUNS_FOLDER / recipe.name
+
+
+def default_command(recipe: Recipe) -> str:
+    """The command that a card names when nothing else is said."""
+    return f"bistill run {recipe.name}"

@@ -125,6 +125,7 @@ def test_no_text_covers_another_or_leaves_the_picture_or_makes_matplotlib_compla
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = FIGURES[name]()
+        figure.draw_without_rendering()  # puts the labels where they are saved
     undrawn = {label for axes in figure.axes for label in labels_out_of_view(axes)}
     boxes = {
         text: text.get_window_extent()

@@ -2,12 +2,11 @@
 
 import json
 import random
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fresh import run_fresh
 
 from bistill_hub import run
 from bistill_hub.cards.card import rendered_card
@@ -22,7 +21,6 @@ PLACES = {
     "ner-evaluation": 6,
     "package": 8,
 }
-KILLS = 5
 
 
 @pytest.fixture(scope="module")
@@ -32,26 +30,29 @@ def recipe(small_recipes):
     return small_recipes["xlm-roberta"].replace({**changes, "baselines": ["trimmed_teacher"]})
 
 
+@pytest.fixture(scope="module", params=[2, pytest.param(5, marks=pytest.mark.whole)])
+def kills(request):
+    """Where the processes are killed, so many at each place, and at which event."""
+    moments = random.Random(0)
+    return [(place, moments.randint(1, most)) for place, most in PLACES.items() for _ in range(request.param)]
+
+
 @pytest.fixture(scope="module")
-def folders(recipe, tmp_path_factory):
+def folders(recipe, kills, tmp_path_factory):
     """The folder of a run that was left alone, of one that was killed over and over, and how its processes ended."""
     folder = tmp_path_factory.mktemp("killed")
-    moments = random.Random(0)
-    kills = [(place, moments.randint(1, most)) for place, most in PLACES.items() for _ in range(KILLS)]
     plan = {"recipe": recipe.model_dump(mode="json"), "folder": str(folder / "killed"), "kills": kills}
     (folder / "plan.json").write_text(json.dumps(plan))
-    script = Path(__file__).with_name("killing.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder / "plan.json")], capture_output=True, text=True, check=False
-    )
+    arguments = [str(Path(__file__).with_name("killing.py")), str(folder / "plan.json")]
+    done = run_fresh(f"import runpy, sys; sys.argv = {arguments}; runpy.run_path(sys.argv[0], run_name='__main__')")
     assert done.returncode == 0, done.stderr[-3000:]
     run(recipe, folder / "whole", progress=False)
     return folder / "whole", folder / "killed", json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
-def test_every_process_but_the_last_was_killed(folders):
+def test_every_process_but_the_last_was_killed(folders, kills):
     _, _, ends, errors = folders
-    assert ends == [-9] * KILLS * len(PLACES) + [0], errors[-3000:]
+    assert ends == [-9] * len(kills) + [0], errors[-3000:]
 
 
 TIMED = ("README.md", "card.json", "size_and_speed.json", "assets/retention.png")

@@ -134,6 +134,7 @@ def test_a_second_run_skips_everything_and_a_changed_setting_redoes_what_hangs_o
     assert redone == {"ner phase 2", "ner phase 2 without phase 1", "ner evaluation", "package"}
 
 
+@pytest.mark.whole  # test_killed.py compares all files of two runs too, of fewer baselines
 def test_equal_runs_give_equal_packages_byte_for_byte(runs, small_recipes, tmp_path):
     other = run(small_recipes["xlm-roberta"], tmp_path / "again", progress=False).repository
     one = runs["xlm-roberta"].repository

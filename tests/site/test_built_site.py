@@ -106,6 +106,18 @@ def test_every_page_of_the_documentation_is_there_and_can_be_searched(site):
     assert written <= {entry["location"].partition("#")[0] or "index.html" for entry in index["docs"]}
 
 
+def test_a_notebook_is_a_page_with_all_of_its_cells_and_links_lead_there(site):
+    page = site[1]["notebooks/from_two_text_files.html"]
+    notebook = json.loads((DOCS / "notebooks" / "from_two_text_files.ipynb").read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            for line in "".join(cell["source"]).splitlines():
+                assert line in page.text, line
+    assert page.links.count("from_two_text_files.ipynb") == 1
+    assert (site[0] / "notebooks" / "from_two_text_files.ipynb").is_file()
+    assert "notebooks/from_two_text_files.html" in site[1]["index.html"].links
+
+
 def test_every_command_and_option_is_explained(site):
     text = site[1]["reference/cli.html"].text
     for name, command in cli.main.commands.items():

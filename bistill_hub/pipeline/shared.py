@@ -1,0 +1,244 @@
+"""What the runs of several recipes share: finished stages, kept by what went into them, and the source text's counts.
+
+A stage is done in the folder of the run that needs it first, as by a run of its own, so that either goes on where the
+other stopped. When it is finished, the shared folder gets hard links to its files (copies where the disk knows none),
+and the next run's folder gets links to those, manifest included. So every run's folder is whole: it can be moved,
+copied, packaged or removed without the others, and a later run there finds its stages finished; and nothing takes room
+twice. No stage writes into a finished one, it removes the folder first. Whoever changes a file by hand would change it
+for all: what is taken is compared with the hashes in its manifest, and done again where they differ.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ..errors import BistillError, first_line
+from ..recipe import Language, Recipe
+from ..sources import file_sha256
+from .counted_text import CountedText, read_text
+from .manifest import MANIFEST_FILE, StageRecord, complete, finished, versions
+from .order import STUDENT, Stage, text_inputs
+
+SHARED_FOLDER = "shared"
+_DIGITS = 16
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
+
+
+def place_by_content(folder: Path, slug: str, inputs: Mapping[str, Any]) -> Path:
+    """Where something with these inputs is kept in a folder: equal inputs and versions have the same place."""
+    description = json.dumps({**inputs, "versions": versions()}, sort_keys=True)
+    return folder / f"{slug}-{hashlib.sha256(description.encode()).hexdigest()[:_DIGITS]}"
+
+
+def keys_of(stages: Iterable[Stage]) -> dict[str, str]:
+    """By stage a hash that equal stages share, whether what they need is finished or not."""
+    keys: dict[str, str] = {}
+    for stage in stages:
+        content = {"settings": stage.settings, "needs": [keys[name] for name in stage.needs]}
+        keys[stage.name] = hashlib.sha256(json.dumps([stage.name, content], sort_keys=True).encode()).hexdigest()
+    return keys
+
+
+def link_stage(source: Path, target: Path) -> None:
+    """Make a finished stage's folder anew out of links to another one's files; it appears whole or not at all.
+
+    Args:
+        source: The finished stage.
+        target: The new folder. What is there is removed.
+    """
+    record = json.loads((source / MANIFEST_FILE).read_text(encoding="utf-8"))
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for name in (*record["outputs"], MANIFEST_FILE):
+        file = unfinished / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _link(source / name, file)
+    # The manifest goes first: a folder that is half removed must not look finished.
+    (target / MANIFEST_FILE).unlink(missing_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    unfinished.rename(target)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copy2(source, target)
+
+
+class FailedBeforeError(Exception):
+    """What is to be done has failed before, for another recipe."""
+
+
+def failure(slug: str | None, error: Exception) -> str:
+    """Say in a line why a stage failed."""
+    text = str(error) if isinstance(error, BistillError) else f"{type(error).__name__}: {first_line(error)}"
+    return f"{slug}: {text}" if slug else text
+
+
+class Shared:
+    """What one command's runs share.
+
+    Kept is what two of its recipes need, and the counts of each source language's tokens; what is there of earlier
+    commands is taken by any of them.
+
+    Args:
+        folder: Where it is kept.
+
+    Attributes:
+        folder: The same.
+        failed: What went wrong, by the place where it would be kept.
+        made: Places of what this command has done itself.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.failed: dict[Path, str] = {}
+        self.made: set[Path] = set()
+        self._asked: Counter[str] = Counter()
+        self._finished: list[tuple[str, StageRecord, Path]] = []
+
+    def expect(self, folder: Path, stages: Sequence[Stage], again: Sequence[Stage]) -> None:
+        """Learn which stages a run is going to need, before any of the command's runs begins.
+
+        Args:
+            folder: The run's folder.
+            stages: Its stages.
+            again: Those that it does again, even if they are finished.
+        """
+        keys, redone = keys_of(stages), {stage.name for stage in again}
+        self._asked.update(keys.values())
+        records: dict[str, StageRecord] = {}
+        for stage in stages:
+            if stage.name not in redone and all(name in records for name in stage.needs):
+                inputs = stage.inputs(records)
+                record = finished(stage.name, folder / stage.slug, inputs)
+                if record is not None:
+                    records[stage.name] = record
+                    self._finished.append((keys[stage.name], record, place_by_content(self.folder, stage.slug, inputs)))
+
+    def keep_finished(self) -> None:
+        """Keep what runs have finished before and others need, so that none of these does it again."""
+        for key, record, place in self._finished:
+            if self._asked[key] > 1:
+                self.keep(record, place)
+
+    def several_need(self, key: str) -> bool:
+        """Whether more than one of the command's recipes needs a stage."""
+        return self._asked[key] > 1
+
+    def has(self, name: str, place: Path, inputs: Mapping[str, Any]) -> bool:
+        """Whether something is kept, as it was when it was finished."""
+        record = finished(name, place, inputs)
+        return record is not None and all(file_sha256(place / file) == sha for file, sha in record.outputs.items())
+
+    def keep(self, record: StageRecord, place: Path) -> None:
+        """Keep a finished stage, unless it is kept already; one that was done just now takes the old one's place."""
+        with self.locked(place):
+            if record.skipped and finished(record.name, place):
+                return
+            link_stage(record.folder, place)
+        if not record.skipped:
+            self.made.add(place)
+
+    @contextmanager
+    def locked(self, place: Path) -> Iterator[None]:
+        """Keep other commands from what is kept at a place, and wait for one that is at it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / f".{place.name}.lock"):
+            yield
+
+
+class SharingRun:
+    """One of the runs: it takes what is shared and not to be done again, and keeps what others need.
+
+    Args:
+        shared: What the command's runs share.
+        recipe: The run's recipe.
+        folder: The run's folder.
+    """
+
+    def __init__(self, shared: Shared, recipe: Recipe, folder: Path) -> None:
+        self.shared = shared
+        self._recipe = recipe
+        self._folder = folder
+        self._keys: Mapping[str, str] = {}
+        self._again: frozenset[str] = frozenset()
+        self._at: tuple[str, Path] | None = None
+
+    def begin(self, stages: Sequence[Stage], again: Sequence[Stage]) -> None:
+        """Learn the run's stages, and which of them it does again, even if they are finished."""
+        self._keys = keys_of(stages)
+        self._again = frozenset(stage.name for stage in again)
+
+    def place_of(self, stage: Stage, inputs: Mapping[str, Any]) -> Path:
+        """Tell a stage's folder, in which it is finished now if it is shared.
+
+        Raises:
+            FailedBeforeError: it has failed for another recipe.
+        """
+        place, kept = self._folder / stage.slug, place_by_content(self.shared.folder, stage.slug, inputs)
+        self._refuse_failed(kept)
+        self._at = stage.slug, kept
+        if finished(stage.name, place, inputs) is None and self._may_be_taken(stage.name, kept):
+            with self.shared.locked(kept):
+                if self.shared.has(stage.name, kept, inputs):
+                    link_stage(kept, place)
+        return place
+
+    def keep(self, record: StageRecord) -> None:
+        """Keep the stage that `place_of` was asked for last, now that it is finished, if others need it."""
+        if self._at is not None and (self.shared.several_need(self._keys[record.name]) or self._at[1].exists()):
+            self.shared.keep(record, self._at[1])
+        self._at = None
+
+    def read_text(self, tokenizer: Any, language: Language, *, progress: bool) -> CountedText:
+        """Read a language's text as `counted_text.read_text` does; the source language's once for all recipes.
+
+        Raises:
+            FailedBeforeError: this has failed for another recipe.
+        """
+        if language != self._recipe.source:
+            return read_text(tokenizer, language, progress=progress)
+        name, inputs = f"{language.code} tokens", text_inputs(self._recipe, language)
+        kept = place_by_content(self.shared.folder, name.replace(" ", "-"), inputs)
+        self._refuse_failed(kept)
+        with self.shared.locked(kept):
+            if not (self._may_be_taken(STUDENT, kept) and self.shared.has(name, kept, inputs)):
+                (kept / MANIFEST_FILE).unlink(missing_ok=True)
+                try:
+                    complete(name, kept, inputs, lambda at: read_text(tokenizer, language, progress=progress).save(at))
+                except Exception as error:
+                    self.shared.failed[kept] = failure(STUDENT, error)
+                    raise
+                self.shared.made.add(kept)
+            return CountedText.load(kept)
+
+    def fails(self, error: Exception) -> str:
+        """Remember that the stage that was begun last has failed; return why in a line."""
+        if isinstance(error, FailedBeforeError):
+            return str(error)
+        text = failure(self._at[0] if self._at else None, error)
+        if self._at is not None:
+            self.shared.failed[self._at[1]] = text
+        return text
+
+    def _may_be_taken(self, stage: str, kept: Path) -> bool:
+        return stage not in self._again or kept in self.shared.made
+
+    def _refuse_failed(self, kept: Path) -> None:
+        if kept in self.shared.failed:
+            raise FailedBeforeError(self.shared.failed[kept])

@@ -1,0 +1,281 @@
+"""`bistill new-pair` writes a recipe that loads, plans and runs, out of flags or answers, and says what is missing."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hubserver import wire
+from hubserver.visitor import own, serving
+
+from bistill_hub import cli
+from bistill_hub.cli import new_pair as module
+from bistill_hub.errors import InputError
+from bistill_hub.hub import push
+from bistill_hub.hub.check_card import SMOKE_RUN
+from bistill_hub.new_pair.language_names import _BY_CODE, language_name
+from bistill_hub.recipe import load_recipe
+
+WIKIPEDIAS = ("en", "yo")
+DATASETS = {"language:yo": ["masakhane/news", "some/yoruba"], "language:en": []}
+
+
+def invoke(*words, **options):
+    return CliRunner().invoke(cli.main, ["new-pair", *map(str, words)], **options)
+
+
+@pytest.fixture
+def place(text_files, ner_files, tmp_path, monkeypatch):
+    """A working folder with a contributor's files; the words that name them are relative to it."""
+    files = {"en.txt": text_files["en"], "yo.txt": text_files["sw"]}
+    files |= {f"{split}.en.conll": ner_files["en"][split] for split in ("train", "dev", "test")}
+    files["test.yo.conll"] = ner_files["sw"]["test"]
+    for name, file in files.items():
+        (tmp_path / name).write_bytes(Path(file).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+LABELS = (
+    *("--train", "ner=train.en.conll", "--validation", "ner=dev.en.conll"),
+    *("--test-source", "ner=test.en.conll", "--test-target", "ner=test.yo.conll"),
+)
+WORDS = ("en", "yo", "--source-text", "en.txt", "--target-text", "yo.txt", *LABELS, "--license", "apache-2.0")
+
+
+def refused(result, *parts):
+    assert result.exit_code == 2, (result.output, result.exception)
+    for part in parts:
+        assert part in result.stderr
+    assert not os.path.exists("recipes"), "nothing is written"
+
+
+def test_the_recipe_is_short_loads_anywhere_and_names_files_relative_to_itself(place, monkeypatch):
+    result = invoke(*WORDS, "--offline")
+    assert result.exit_code == 0, result.output
+    text = Path("recipes/en_yo.py").read_text()
+    assert len([line for line in text.partition("RECIPE = ")[2].partition("\n)\n")[0].splitlines() if line]) <= 30
+    monkeypatch.chdir("/")
+    recipe = load_recipe(place / "recipes" / "en_yo.py")
+    assert recipe.name == "bistill-en-yo"
+    assert recipe.license == "apache-2.0"
+    assert [(each.code, each.name) for each in recipe.languages] == [("en", "English"), ("yo", "Yoruba")]
+    for source in (recipe.source.text, recipe.target.text, *recipe.tasks[0].sources.values()):
+        assert source.file.is_file()
+        assert source.path.startswith(str(place))
+    assert any(fact.startswith("license:") for fact in recipe.unverified)
+
+
+def test_what_the_files_hold_and_what_comes_next_is_told(place):
+    result = invoke(*WORDS, "--offline", "-o", "mine")
+    for line in (
+        "The Hub is not asked.",
+        "source.text: en.txt: plain text, 400 lines",
+        "tasks.ner.train: train.en.conll: CoNLL columns, 200 examples; labels O, B-LOC, I-LOC, B-PER, I-PER",
+    ):
+        assert line in result.stdout, result.stdout
+    commands = [line.split("  #")[0].strip() for line in result.stdout.partition("Next:\n")[2].splitlines()]
+    assert commands == [
+        "bistill plan mine/en_yo.py",
+        "bistill run mine/en_yo.py --smoke",
+        "bistill run mine/en_yo.py",
+        "bistill check runs/bistill-en-yo/package/repository",
+        "bistill push runs/bistill-en-yo/package/repository ORG/bistill-en-yo --create-pr",
+    ]
+
+
+def test_absolute_paths_and_variables_stay_as_they_were_given(place, monkeypatch):
+    monkeypatch.setenv("TEXTS", str(place))
+    words = [str(place / "en.txt") if word == "en.txt" else word for word in WORDS]
+    words = ["$TEXTS/yo.txt" if word == "yo.txt" else word for word in words]
+    assert invoke(*words, "--offline").exit_code == 0
+    recipe = load_recipe(Path("recipes/en_yo.py"))
+    assert (recipe.source.text.path, recipe.target.text.path) == (str(place / "en.txt"), "$TEXTS/yo.txt")
+
+
+def test_everything_that_is_missing_is_named_at_once(place):
+    refused(
+        invoke("en", "bzs", "--tasks", "pos", "--offline"),
+        "--target-name, --source-text, --target-text, --train pos=FILE, --validation pos=FILE, ",
+        "--test-source pos=FILE, --test-target pos=FILE, --license",
+    )
+
+
+def test_without_a_network_it_says_so_and_goes_on(place):
+    result = invoke(*WORDS)
+    assert result.exit_code == 0
+    assert "The Hub could not be asked (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)" in result.stdout
+
+
+def test_files_that_are_there_are_not_overwritten(place):
+    assert invoke(*WORDS, "--offline").exit_code == 0
+    Path("recipes/en_yo.card.md").write_text("Read by nobody else.\n")
+    again = invoke(*WORDS, "--offline", "--name", "other")
+    assert again.exit_code == 2
+    assert "recipes/en_yo.py: there is such a file already" in again.stderr
+    assert invoke(*WORDS, "--offline", "--name", "other", "--overwrite").exit_code == 0
+    recipe = load_recipe(Path("recipes/en_yo.py"))
+    assert (recipe.name, recipe.limits) == ("other", "Read by nobody else.\n"), "what people wrote stays"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"en.txt": "train.en.conll"}, ("most of its lines hold TABs", "Name plain text")),
+        ({"en.txt": "no.txt"}, ("--source-text = 'no.txt': there is no such file",)),
+        ({"ner=train.en.conll": "ner=en.txt"}, ("en.txt", "column")),
+        ({"ner=test.yo.conll": "ner=masakhanre"}, ("neither a file nor a benchmark", "masakhaner2")),
+        ({"ner=test.yo.conll": "ner=xnli"}, ("xnli has no such language", "yo")),
+        ({"ner=train.en.conll": "train.en.conll"}, ("--train = 'train.en.conll': not of the form TASK=FILE",)),
+        ({"ner=train.en.conll": "nre=train.en.conll"}, ("there is no such task", "'nre'")),
+        ({"apache-2.0": "apache"}, ("license = 'apache': no licence identifier of the Hub",)),
+        ({"yo": "en"}, ("TARGET = 'en': this is the source language",)),
+        ({"yo": "Yoruba"}, ("TARGET = 'Yoruba': not a language code",)),
+        ({"yo": "xx"}, ("language[1] = 'xx': no ISO 639 code",)),
+    ],
+)
+def test_what_cannot_be_right_is_refused_before_anything_is_written(place, changes, said):
+    refused(invoke(*[changes.get(word, word) for word in WORDS], "--offline"), *said)
+
+
+def test_types_of_names_that_training_lacks_are_read_as_none(place):
+    file = Path("test.yo.conll")
+    file.write_text(file.read_text() + "\nLagos\tB-LOC\n2020\tB-DATE\nApril\tI-DATE\n")
+    result = invoke(*WORDS, "--offline")
+    assert "DATE is read as O, for training has no such label" in result.stdout, result.output
+    test = load_recipe(Path("recipes/en_yo.py")).tasks[0].test_target
+    assert dict(test.label_map) == {"DATE": "O"}
+    assert test.file.is_file()
+
+
+def test_on_a_terminal_it_asks_again_until_an_answer_is_right(place, monkeypatch):
+    monkeypatch.setattr(module, "_on_terminal", lambda: True)
+    answers = ["", "no.txt", "en.txt", "yo.txt", "ner", *[word.partition("=")[2] for word in LABELS[1::2]], "mit", "y"]
+    result = invoke("en", "yo", "--offline", input="\n".join(answers) + "\n")
+    assert result.exit_code == 0, result.output
+    assert "Error: --source-text = 'no.txt': there is no such file" in result.output
+    recipe = load_recipe(Path("recipes/en_yo.py"))
+    assert recipe.teacher.model == "google-bert/bert-base-multilingual-cased"
+    assert recipe.license == "mit"
+    assert recipe.tasks[0].train.name == "train.en.conll"
+
+
+def test_nothing_is_written_where_the_last_answer_is_no(place, monkeypatch):
+    monkeypatch.setattr(module, "_on_terminal", lambda: True)
+    assert invoke(*WORDS, "--teacher", "some/teacher", "--offline", input="n\n").exit_code == 1
+    assert not Path("recipes").exists()
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub that has Wikipedias and data sets beside its models."""
+
+    def tree(hub, request, namespace, name, revision):
+        assert (namespace, name) == ("wikimedia", "wikipedia")
+        assert len(revision) == 40
+        entries = [{"type": "directory", "path": f"20231101.{code}", "oid": "0" * 40} for code in WIKIPEDIAS]
+        return wire.Answer.json(entries)
+
+    def listing(hub, request):
+        found = DATASETS.get(request.value("filter"), [])
+        return wire.Answer.json([{"_id": name, "id": name} for name in found])
+
+    added = [
+        wire.Endpoint(method="GET", template=path, query=frozenset(query), takes_body=False, handler=handler)
+        for path, query, handler in (
+            ("/api/datasets/{namespace}/{name}/tree/{revision}", ("recursive", "expand"), tree),
+            ("/api/datasets", ("filter", "sort", "limit", "expand", "full"), listing),
+        )
+    ]
+    monkeypatch.setattr(wire, "ENDPOINTS", [*wire.ENDPOINTS, *added])
+    with serving(monkeypatch, tmp_path / "home") as server:
+        yield server
+
+
+def test_what_the_hub_has_is_told_and_goes_into_the_recipe(place, hub):
+    for code in ("en", "yor"):
+        hub.create(f"cambridgeltl/mbert-lang-sft-{code}-small", {"README.md": b"x"})
+    hub.create("lab/en-yo", {"README.md": b"---\ntags: [bistill, pair:en-yo]\n---\n"})
+    result = invoke("en", "yo", *LABELS, "--license", "apache-2.0")
+    assert result.exit_code == 0, result.output
+    for line in (
+        "yo: wikimedia/wikipedia has a Wikipedia in this language",
+        "yo: data sets on the Hub: masakhane/news, some/yoruba",
+        "en: data sets on the Hub: none is tagged with this language",
+        "yo: language SFT for this teacher: legacy:cambridgeltl/mbert-lang-sft-yor-small",
+        "A pair of these languages is published: lab/en-yo",
+        "ner: known test sets in yo: masakhaner, masakhaner2, wikiann",
+    ):
+        assert line in result.stdout, result.stdout
+    recipe = load_recipe(Path("recipes/en_yo.py"))
+    assert dict(recipe.teacher.language_deltas) == {
+        "en": "legacy:cambridgeltl/mbert-lang-sft-en-small",
+        "yo": "legacy:cambridgeltl/mbert-lang-sft-yor-small",
+    }
+    assert recipe.target.text.config == "20231101.yo"
+    assert any(fact.startswith("teacher.language_deltas: listed on the Hub") for fact in recipe.unverified)
+
+
+def test_a_language_that_the_hub_lacks_needs_text_of_ones_own(place, hub):
+    result = invoke("en", "bzd", "--tasks", "none", "--license", "mit")
+    refused(result, "--target-text: these options are needed")
+    assert "bzd: wikimedia/wikipedia has no Wikipedia in this language" in result.stdout
+    assert "bzd: language SFT for this teacher: none" in result.stdout
+
+
+def test_benchmarks_stand_in_for_files_in_english(place):
+    words = ("en", "yo", "--source-text", "wikipedia", "--target-text", "some/texts:yo", "--tasks", "ner,qa")
+    refused(invoke(*words, "--license", "mit", "--offline"), "--test-target qa=FILE: these options")
+    result = invoke(*words, "--test-target", "qa=qa.json", "--license", "mit", "--offline")
+    refused(result, "--test-target qa=FILE = 'qa.json': there is no such file")
+    result = invoke(*words[:-1], "ner", "--license", "mit", "--offline")
+    assert result.exit_code == 0, result.output
+    recipe = load_recipe(Path("recipes/en_yo.py"))
+    (task,) = recipe.tasks
+    assert [source.dataset for source in task.sources.values()] == [
+        *["BramVanroy/universal_ner"] * 3,
+        "masakhane/masakhaner",
+    ]
+    assert recipe.target.text.dataset == "some/texts"
+    assert recipe.target.text.config == "yo"
+    unsure = [fact.partition(":")[0] for fact in recipe.unverified]
+    assert {"source.text", "target.text", "tasks.ner.test_target"} <= set(unsure)
+
+
+def test_every_name_is_of_one_language():
+    assert language_name("yor") == language_name("yo") == "Yoruba"
+    assert language_name("qqq") is None
+    assert len(set(_BY_CODE.values())) == len(_BY_CODE)
+
+
+def test_from_two_text_files_to_a_smoke_run_that_says_what_it_is(place, tiny_teacher_dirs, monkeypatch, tmp_path):
+    result = invoke(*WORDS, "--teacher", tiny_teacher_dirs["bert"], "--offline")
+    assert result.exit_code == 0, result.output
+    planned = CliRunner().invoke(cli.main, ["plan", "recipes/en_yo.py", "--no-trial", "--json"])
+    assert planned.exit_code == 0, planned.output
+    assert [stage["slug"] for stage in json.loads(planned.stdout)["stages"]][-1] == "package"
+    ran = CliRunner().invoke(cli.main, ["run", "recipes/en_yo.py", "--smoke", "--quiet", "--set", "speed.seconds=0"])
+    assert ran.exit_code == 0, (ran.output, ran.exception)
+    assert "Scores of a smoke run" in ran.stdout
+    pair = Path("runs/bistill-en-yo-smoke/package/repository")
+    assert "**Smoke run: " in (pair / "README.md").read_text()
+    assert "model-index" not in (pair / "README.md").read_text()
+    scores = json.loads((pair / "tasks/ner/results.json").read_text())["results"]
+    assert {(score["smoke"], score["n"], score["subset"]) for score in scores} == {(True, 50, "the first 100")}
+    checked = CliRunner().invoke(cli.main, ["check", str(pair), "--quiet", "--json"])
+    assert checked.exit_code == 1
+    findings = json.loads(checked.stdout)["findings"]
+    assert [finding["file"] for finding in findings] == ["recipe.json", "README.md"]
+    assert findings[0]["problem"] == SMOKE_RUN.problem
+    assert "4 places marked 'TODO:' are still to be filled in" in findings[1]["problem"]
+    with serving(monkeypatch, tmp_path / "home") as hub:
+        with pytest.raises(InputError, match=r"2 findings[^$]*smoke run"):
+            push.plan_push(pair, "alice/pair")
+        report = type("Report", (), {"findings": (SMOKE_RUN,)})
+        monkeypatch.setattr(push, "check_pair", lambda folder: report)
+        with pytest.raises(InputError, match="without --smoke"):
+            push.plan_push(pair, "alice/pair")
+        changes = push.plan_push(pair, "alice/pair", smoke=True)
+        assert "model.safetensors" in own({change.path: change for change in changes})
+        assert not hub.repositories

@@ -1,0 +1,117 @@
+"""The commands and snippets of docs/comparing.md do what it says; its table is of the contenders that there are."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import miniature
+import pytest
+from click.testing import CliRunner
+from compared import small_pair
+
+from bistill_hub import cli
+from bistill_hub.comparison import cost as costing
+from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, WORDS
+from bistill_hub.comparison.table import RESAMPLES
+
+DOCS = Path(__file__).parents[2] / "docs" / "comparing.md"
+GUIDE = DOCS.read_text(encoding="utf-8")
+
+
+def snippets(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+def given(command):
+    """Give a command; the output of a finished one."""
+    words = shlex.split(command)
+    result = CliRunner().invoke(cli.main, [*words[1:], "--quiet"])
+    assert result.exit_code == 0, f"{command}\n{result.output}"
+    return result.output
+
+
+def costs(output):
+    """By contender the cells behind its name."""
+    rows = [line.strip("│ ").split("│") for line in output.splitlines() if line.startswith("│")]
+    return {name.strip(): [cell.strip() for cell in cells] for name, *cells in rows}
+
+
+class Untried:
+    """In the place of trials, which other tests make: no time is known."""
+
+    def __init__(self, facts, progress):
+        self.tried = {}
+
+    def estimate(self, stage, updates, done):
+        return None, "not tried"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working folder with the recipe of the guide, and text of its further languages."""
+    task = {"tasks.ner.teacher.epochs": 1, "tasks.ner.distillation.sparse_epochs": 1}
+    fields = json.dumps(small_pair(tmp_path).replace(task).model_dump(mode="json"))
+    script = f"import json\nfrom bistill_hub import Recipe\nRECIPE = Recipe.make(json.loads({fields!r}))\n"
+    (tmp_path / "en_sw_mine.py").write_text(script, encoding="utf-8")
+    for seed, code in enumerate(("ha", "yo"), 2):
+        lines = [miniature.text(sentence) for sentence in miniature.sentences("sw", 60, seed=seed)]
+        miniature.write_lines(tmp_path / f"{code}.txt", lines)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(costing, "Trial", Untried)
+    return tmp_path
+
+
+def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
+    dry, first, baselines, more = snippets("bash")
+    cost = costs(given(dry))
+    assert not (place / "runs").exists()
+    assert list(cost)[-4:] == ["teacher", "trimmed_teacher", "student", "no_phase_1"]
+    given(first)
+    folder = place / "runs" / "compared"
+    told = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    named = re.findall(r"^\| `([\w./]+)` \| ", GUIDE.partition("## What is written")[2], re.MULTILINE)
+    assert len(named) == 6
+    for name in named:
+        assert name.replace("TASK", "ner") in told or (folder / name).is_dir(), name
+    assert len(list((folder / "stages").glob("ner-scores-*"))) == 4
+
+    (place / "further.toml").write_text(snippets("toml")[0], encoding="utf-8")
+    cost = costs(given(baselines))
+    assert {"distilbert_style", "minilmv2_style_fine_tuned", "from_scratch"} <= set(cost)
+    assert (cost["teacher"][3], cost["trimmed_teacher"][3]) == ("0", "0"), "finished"
+    assert int(cost["distilbert_style"][3]) > 0
+
+    given(more)
+    table = (folder / "comparison.md").read_text(encoding="utf-8")
+    for name in ("teacher", "trimmed_teacher", "student", "no_phase_1", "student_fine_tuned"):
+        assert f"| {CONTENDERS[name].label} | " in table
+    assert table.count("not run, unverified") == 4
+
+    before = (folder / "comparison.json").read_bytes()
+    read, again = snippets("python")
+    exec(compile(read, str(DOCS), "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        name for name in CONTENDERS if name in {*ALWAYS, "trimmed_teacher", "student_fine_tuned", "no_phase_1"}
+    ]
+    exec(compile(again, str(DOCS), "exec"), {})
+    assert capsys.readouterr().out.count("\n") == 4, "all but the student itself"
+    assert (folder / "comparison.json").read_bytes() == before
+
+
+def test_the_table_names_every_contender_and_its_source_and_the_words_are_what_it_says():
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|", GUIDE.partition("## Seeds")[0], re.MULTILINE)
+    assert [(name, source) for name, source, _ in rows] == [(each.name, each.source) for each in CONTENDERS.values()]
+    names = list(CONTENDERS)
+    of = {word: [each.name for each in CONTENDERS.values() if each.group in WORDS[word]] for word in WORDS}
+    until = names[: names.index("from_scratch_fine_tuned") + 1]
+    assert of["baselines"] == [name for name in until if name not in ("student", "student_fine_tuned")]
+    ablations = names[names.index("no_phase_1") : names.index("lrf_3") + 1]
+    assert of["ablations"] == ["student_fine_tuned", *ablations]
+    assert set(of["all"]) == {*of["baselines"], *of["ablations"]}
+    assert [each.name for each in CONTENDERS.values() if each.unverified] == names[-2:]
+    for name, _, text in rows:
+        assert ("all languages" in text) == (CONTENDERS[name].multilingual and "fine_tuned" not in name)
+    assert f"{RESAMPLES:,} resamples" in GUIDE
