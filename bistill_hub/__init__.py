@@ -14,6 +14,7 @@ import wrapt
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .comparison.compare import compare
     from .distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
     from .distillation.sparse_fine_tuning import SparseFineTuningArguments
     from .distillation.task import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .hub.pairs import list_pairs
     from .hub.push import plan_push, push_pair_to_hub
     from .hub.repository import package_pair
+    from .hub.reproduce import reproduce
     from .model.configuration_bistill import BistillConfig
     from .model.legacy import from_legacy
     from .model.modeling_bistill import (
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from .pipeline.language_delta import LanguageDeltaSettings, train_language_delta
     from .pipeline.plan import plan
     from .pipeline.run import run
+    from .pipeline.several import run_several
+    from .pipeline.smoke import smoke_recipe
     from .pretraining import PretrainingSettings, pretrain
     from .recipe import Recipe
     from .student.build import StudentParts, build_student
@@ -73,6 +77,7 @@ _HOMES = {
     "answer": "evaluation.answering",
     "build_student": "student.build",
     "check_pair": "hub.check",
+    "compare": "comparison.compare",
     "evaluate_pair": "evaluation.evaluate",
     "export_model": "hub.export",
     "from_legacy": "model.legacy",
@@ -84,7 +89,10 @@ _HOMES = {
     "pretrain": "pretraining",
     "push_export": "hub.export",
     "push_pair_to_hub": "hub.push",
+    "reproduce": "hub.reproduce",
     "run": "pipeline.run",
+    "run_several": "pipeline.several",
+    "smoke_recipe": "pipeline.smoke",
     "train_language_delta": "pipeline.language_delta",
 }
 
@@ -113,6 +121,7 @@ __all__ = [
     "answer",
     "build_student",
     "check_pair",
+    "compare",
     "evaluate_pair",
     "export_model",
     "from_legacy",
@@ -124,7 +133,10 @@ __all__ = [
     "pretrain",
     "push_export",
     "push_pair_to_hub",
+    "reproduce",
     "run",
+    "run_several",
+    "smoke_recipe",
     "train_language_delta",
 ]
 

@@ -47,6 +47,12 @@ class InputError(BistillError, ValueError):
         place = ": ".join(where) + shown
         super().__init__(f"{place + ': ' if place else ''}{problem}. {remedy[:1].upper()}{remedy[1:]}.")
 
+    def said_of(self, name: str) -> InputError:
+        """Say the same of one of several things, whose name comes first."""
+        value = {"value": self.value} if self._has_value else {}
+        file = f"{name}: {self.file}" if self.file else name
+        return InputError(self.problem, remedy=self.remedy, file=file, field=self.field, **value)
+
     @classmethod
     def from_validation(
         cls,

@@ -377,7 +377,8 @@ def _finished(figure: Figure) -> Figure:
     for axes in figure.axes:
         axes.set_facecolor(BACKGROUND)
         axes.set_axisbelow(True)
-    figure.get_layout_engine().execute(figure)  # makes the ticks too, which would take later settings
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)  # makes the ticks too, which would take later settings
     figure.set_layout_engine(None)  # saving would lay everything out again, and draw it once more for that
     return figure
 

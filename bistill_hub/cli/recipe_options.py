@@ -99,7 +99,7 @@ def load_all(
 def _changed(recipe: Recipe, tasks: str | None, assignments: Sequence[str], set_file: Path | None) -> Recipe:
     from ..recipe import parse_changes
 
-    changes = {**(_changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
+    changes = {**(changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
     if changes:
         recipe = recipe.replace(changes)
     if tasks is not None:  # last: a file of fields may well speak of tasks that are left out this time
@@ -129,7 +129,7 @@ def shown_command(
     return shlex.join(words)
 
 
-def _changes_from(file: Path) -> dict[str, Any]:
+def changes_from(file: Path) -> dict[str, Any]:
     """Read a TOML file of fields as dotted paths."""
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))

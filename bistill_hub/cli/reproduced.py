@@ -42,10 +42,10 @@ def run_published(
     """
     from ..hub.reproduce import reproduce
     from ..recipe import parse_changes
-    from .recipe_options import _changes_from
+    from .recipe_options import changes_from
 
     chosen = None if tasks is None else [] if tasks == "none" else tasks.split(",")
-    changes = {**(_changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
+    changes = {**(changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
     found = reproduce(repo_id, output, changes=changes, tasks=chosen, revision=revision, progress=progress)
     print_reproduction(found)
     if found.verdict == "not reproduced":

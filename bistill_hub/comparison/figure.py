@@ -106,7 +106,8 @@ def comparison_figure(scores: Sequence[Score], *, synthetic: bool) -> Figure:
         _draw_panel(right, scores, lambda score: score.size.flops_per_token * score.size.flops_length / 1e9)
         right.set_xlabel(f"GFLOPs for an input of {first.size.flops_length} tokens")
         _draw_legend(figure, scores)
-        figure.draw_without_rendering()  # makes the ticks, which would take later settings
+        layout.execute(figure)  # makes the ticks too, which would take later settings
+        figure.set_layout_engine(None)  # saving would lay everything out again, and draw it once more for that
         return figure
 
 

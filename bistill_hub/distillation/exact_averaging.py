@@ -114,6 +114,10 @@ class ExactAveragingTrainer(Trainer, ABC):
     def loss_terms(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
         """Return each term as the mean over this batch's elements, and the model's outputs."""
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Count none: nobody reads the count, and it would take a walk over all parameters at each step."""
+        return 0
+
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
         """Fetch an update's micro-batches, and count over all of them and all processes what each term averages."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)

@@ -93,7 +93,7 @@ def default_for(task: str, field: str, codes: tuple[str, str]) -> str | None:
     if field != "test_source":
         return _TRAINING.get(task)
     # Beside the target's own test set, where that has English; or else of the data that are trained on.
-    wanted = [*tests_for(task, codes[1]), _TRAINING.get(task)]
+    wanted = [default_for(task, "test_target", codes), _TRAINING.get(task)]
     known = tests_for(task, codes[0])
     return next((name for name in wanted if name in known), next(iter(known), None))
 

@@ -322,7 +322,7 @@ def _path(path: str, folder: Path) -> str:
 
 def _plain(text: str) -> str:
     """A text that a docstring can hold."""
-    return text.replace("\\", "/").replace('"', "'")
+    return "".join(letter for letter in text if letter.isprintable()).replace("\\", "/").replace('"', "'")
 
 
 def _quoted(text: str) -> str:

@@ -11,7 +11,7 @@ from ..distillation.task import check_some_term_has_a_weight
 from ..errors import InputError
 from ..recipe import Language, Recipe, TaskRecipe
 from ..sources import file_sha256
-from .counted_text import ReadText
+from .counted_text import ReadText, read_text
 from .manifest import StageRecord
 from .packaging import package_run
 from .phase_0 import cut_student
@@ -59,7 +59,7 @@ class Stage:
 
 
 def stages_of(
-    recipe: Recipe, data: Sequence[TaskData], *, command: str, progress: bool, read: ReadText | None = None
+    recipe: Recipe, data: Sequence[TaskData], *, command: str, progress: bool, read: ReadText = read_text
 ) -> tuple[Stage, ...]:
     """Return a recipe's stages in the order in which they are done; local data and models are hashed.
 
@@ -68,18 +68,17 @@ def stages_of(
         data: Its tasks' data.
         command: The command that reproduces the run, for the card.
         progress: Show progress bars.
-        read: Reads the languages' text for the student, where it is not to be `counted_text.read_text`.
+        read: Reads the languages' text for the student, or takes it from where it was kept.
     """
     base = common_inputs(recipe)
     text = {language.code: _source(language.text) for language in recipe.text_languages}
     show = {"progress": progress}
-    reading = {} if read is None else {"read": read}
     stages = [
         Stage(
             STUDENT,
             (),
             {**base, "text": text, "settings": recipe.student.model_dump(mode="json")},
-            lambda place, done: cut_student(recipe, place, **show, **reading),
+            lambda place, done: cut_student(recipe, place, progress=progress, read=read),
         ),
         Stage(
             PHASE_1,

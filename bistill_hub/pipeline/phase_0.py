@@ -18,8 +18,7 @@ from ..recipe import Recipe
 from ..sentence_encoders import carry_modules, prompts_of
 from ..student.backbones import backbone_for
 from ..student.build import cut_config, cut_model, draw_model
-from ..student.held_out import HeldOut
-from ..student.token_counts import TokenCounts, count_tokens
+from ..student.token_counts import TokenCounts
 from ..student.tokenizer_loading import check_ways_of_loading, classes_that_rebuild
 from ..student.vocabulary import select_tokens, trim_tokenizer
 from ..student.vocabulary_report import vocabulary_report
@@ -28,6 +27,7 @@ from ..teacher import (
     load_reported_encoder,
     load_tokenizer,
 )
+from .counted_text import ReadText, read_text
 from .preflight import check_head
 
 if TYPE_CHECKING:
@@ -38,11 +38,17 @@ COMPARED_LINES = 20
 """Held-out lines of each language that the ways of loading the tokenizer are compared on."""
 
 
-def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, Any]:
+def cut_student(recipe: Recipe, folder: Path, *, progress: bool, read: ReadText = read_text) -> dict[str, Any]:
     """Phase 0: count tokens, trim vocabulary and tokenizer, keep every n-th layer, or draw weights of that shape.
 
     Leaves a native checkpoint (encoder with pooler, and the language-modelling head where it is kept), tokenizer,
     `token_map.safetensors` and `student.json`.
+
+    Args:
+        recipe: The recipe.
+        folder: The stage's folder.
+        progress: Show progress bars.
+        read: Reads a language's text, or takes what another recipe's run has counted in it.
     """
     teacher, untrained = load_reported_encoder(recipe.teacher.model, recipe.teacher.revision)
     tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
@@ -51,13 +57,13 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool) -> dict[str, An
     if recipe.student.keep_language_modelling_head and not random:
         language_model = load_language_model(recipe.teacher.model, recipe.teacher.revision)
     check_head(recipe, random or language_model is not None)
-    texts = {language.code: HeldOut(language.text, language.code) for language in recipe.text_languages}
-    counts = {code: count_tokens(tokenizer, text, language=code, progress=progress) for code, text in texts.items()}
+    texts = {language.code: read(tokenizer, language, progress=progress) for language in recipe.text_languages}
+    counts = {code: text.counts for code, text in texts.items()}
     token_map = _kept_tokens(recipe, tokenizer, counts)
-    read = backbone_for(teacher.config).model_inputs(teacher.config)
-    inputs = [name for name in tokenizer.model_input_names if name in read]
+    accepted = backbone_for(teacher.config).model_inputs(teacher.config)
+    inputs = [name for name in tokenizer.model_input_names if name in accepted]
     student_tokenizer = trim_tokenizer(tokenizer, token_map, model_input_names=inputs)
-    held_out = {code: text.lines for code, text in texts.items()}
+    held_out = {code: text.held_out for code, text in texts.items()}
     report = vocabulary_report(tokenizer, student_tokenizer, token_map, counts, held_out)
     config = cut_config(teacher.config, token_map, layers, dropout=0.0)
     head: Any = None

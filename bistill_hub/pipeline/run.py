@@ -26,6 +26,7 @@ from ..errors import BistillError, InputError, first_line
 from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..recipe import Recipe
 from ..tasks import get_task
+from .counted_text import read_text
 from .manifest import MANIFEST_FILE, StageRecord, complete, finished, write_json
 from .order import (
     PHASE_1,
@@ -121,7 +122,7 @@ def run(
         )
         shown = command or default_command(recipe)
         progress = progress and together.main
-        read = None if sharing is None else sharing.read_text
+        read = read_text if sharing is None else sharing.read_text
         stages = stages_of(recipe, data, command=shown, progress=progress, read=read)
         wanted, again = _wanted(stages, from_stage, until, fresh)
         if together.main:

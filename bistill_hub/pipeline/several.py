@@ -141,6 +141,4 @@ def said_of(name: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        value = {} if error.value is None else {"value": error.value}
-        file = f"{name}: {error.file}" if error.file else name
-        raise InputError(error.problem, remedy=error.remedy, file=file, field=error.field, **value) from error
+        raise error.said_of(name) from error

@@ -54,7 +54,8 @@ def cut_figure(report: CutReport) -> Figure:
         for axes in figure.axes:
             axes.set_facecolor(BACKGROUND)
             axes.set_axisbelow(True)
-        figure.draw_without_rendering()  # makes the ticks, which would take later settings
+        layout.execute(figure)  # makes the ticks too, which would take later settings
+        figure.set_layout_engine(None)  # saving would lay everything out again, and draw it once more for that
     return figure
 
 

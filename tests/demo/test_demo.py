@@ -49,6 +49,7 @@ def without_phase_1(demo):
     return {(r.task, r.role): r.score for r in results if r.model == "no_phase_1"}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("task", WITHOUT_PHASE_1)
 def test_phase_1_is_worth_something_in_the_target_language_and_costs_nothing_in_the_source(
     scores, without_phase_1, task

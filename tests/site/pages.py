@@ -27,7 +27,7 @@ def commands(code):
 def given(words, *more, exit_code=0):
     """Give a command of `bistill`; the output of a finished one."""
     result = CliRunner().invoke(cli.main, [*words[1:], *more])
-    assert result.exit_code == exit_code, f"{words}\n{result.output}"
+    assert result.exit_code == exit_code, f"{words}\n{result.output}{result.exception!r}"
     return result.output
 
 

@@ -52,6 +52,7 @@ def labels_out_of_view(axes):
 @pytest.mark.parametrize("name", REPORTS)
 def test_no_text_covers_another_or_leaves_the_picture(name):
     figure = cut_figure(REPORTS[name])
+    figure.draw_without_rendering()  # puts the labels where they are saved
     undrawn = {label for axes in figure.axes for label in labels_out_of_view(axes)}
     boxes = {
         text: text.get_window_extent()
