@@ -25,6 +25,8 @@ os.environ.update(
 )
 
 _LONGEST = (
+    "tests/recipes/test_every_recipe_runs.py",
+    "tests/site/test_notebook.py",
     "tests/demo/test_demo.py",
     "tests/student/test_real_text.py",
     "tests/test_backbone_matrix.py",

@@ -33,6 +33,7 @@ Examples:
     is_flag=True,
     help="Delete tasks that the repository has and DIR lacks, and take DIR's text where the card was edited there.",
 )
+@click.option("--smoke", is_flag=True, help="Publish a smoke run, which is refused otherwise; its card says so.")
 @click.option(
     "--endpoint",
     metavar="URL",
@@ -47,6 +48,7 @@ def push_command(
     tag: str | None,
     dry_run: bool,
     replace: bool,
+    smoke: bool,
     endpoint: str | None,
 ) -> None:
     """Publish the pair in DIR as the repository ORG/NAME on the Hub.
@@ -65,7 +67,8 @@ def push_command(
     from ..hub.push import plan_push, push_pair_to_hub
 
     if dry_run:
-        _print_plan(plan_push(folder, repo_id, revision=revision, replace=replace, endpoint=endpoint), repo_id)
+        changes = plan_push(folder, repo_id, revision=revision, replace=replace, smoke=smoke, endpoint=endpoint)
+        _print_plan(changes, repo_id)
         return
     done = push_pair_to_hub(
         folder,
@@ -75,6 +78,7 @@ def push_command(
         revision=revision,
         tag=tag,
         replace=replace,
+        smoke=smoke,
         endpoint=endpoint,
     )
     if done.pull_request is not None:

@@ -27,6 +27,8 @@ def score_table(results: Sequence[Result]) -> Table:
 
     teachers = {(result.task, result.language): result for result in results if result.model == "teacher"}
     of = "Scores of a synthetic demonstration" if any(result.synthetic for result in results) else "Scores"
+    if any(result.smoke for result in results):
+        of = "Scores of a smoke run, which say nothing about the pair"
     table = Table(title=f"{of} (%), 95 % bootstrap intervals over examples")
     for name in ("task", "language", "model", "metric", "score", "interval", "trivial", "retention"):
         table.add_column(name, justify="right" if name in ("score", "trivial", "retention") else "left")

@@ -112,7 +112,7 @@ def score_model(
             predictions_file=work / file.name,
         )
         write_predictions(file, predictions)
-        results.append(replace(result, synthetic=recipe.synthetic))
+        results.append(replace(result, synthetic=recipe.synthetic, smoke=recipe.smoke))
     write_results(folder / RESULTS_FILE, results, versions())
     return {"size": None if size is None else asdict(size)}
 

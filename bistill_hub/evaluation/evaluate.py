@@ -228,7 +228,7 @@ def evaluate_pair(
             )
         source.check(f"tests.{language}")
         sets.append(TestSet(language, roles[language], source))
-    synthetic = _is_synthetic(pair, revision)
+    said = _said_of(pair, revision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models = [("student", student, tokenizer)]
     if teacher is not None:
@@ -254,19 +254,20 @@ def evaluate_pair(
                 predictions_file=None if folder is None else folder / f"{name}.{test.language}.jsonl",
             )
             predicted[test.language][name] = predictions
-            results.append(replace(result, synthetic=synthetic))
+            results.append(replace(result, **said))
     if teacher is None:
         return results
     compared = {t.language: compare_with_teacher(kind, t, labels_of(student), predicted[t.language]) for t in sets}
     return [replace(result, against_teacher=compared[result.language].get(result.model)) for result in results]
 
 
-def _is_synthetic(pair: str | os.PathLike[str], revision: str | None) -> bool:
-    """Whether a pair's recipe says that it was made of generated text and labels."""
+def _said_of(pair: str | os.PathLike[str], revision: str | None) -> dict[str, Any]:
+    """What a pair's recipe says of all scores: that text and labels were generated, that it was a smoke run."""
     from transformers.utils import cached_file
 
     file = cached_file(pair, "recipe.json", revision=revision, _raise_exceptions_for_missing_entries=False)
-    return file is not None and bool(json.loads(Path(file).read_text(encoding="utf-8")).get("synthetic"))
+    recipe = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    return {name: bool(recipe.get(name)) for name in ("synthetic", "smoke")}
 
 
 def labels_of(model: PreTrainedModel) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class Result:
         seed: Seed of the training run behind the model; None where it is not known.
         subset: What was taken of the split, where it was not the whole.
         synthetic: Whether text and labels were generated, so that the score says nothing about real language.
+        smoke: Whether it is of a smoke run, a sample of the data and few steps, so that it says nothing about the pair.
         against_teacher: How the model compares with the teacher on the same examples; None for the teacher itself, and
             where there was none.
         prediction_digests: Fingerprints of the predictions, one an example (see `bistill_hub.evaluation.digests`).
@@ -66,6 +67,7 @@ class Result:
     seed: int | None
     subset: str | None = None
     synthetic: bool = False
+    smoke: bool = False
     against_teacher: Paired | None = None
     prediction_digests: str | None = None
 

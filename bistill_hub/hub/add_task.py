@@ -499,6 +499,7 @@ def _description(facts: CardFacts, trained: _Trained) -> str:
     from ..pipeline.manifest import versions
 
     of = "Scores of a synthetic demonstration" if facts.synthetic else "Scores"
+    of = "Scores of a smoke run, which say nothing about the pair," if facts.smoke else of
     rows = [
         (row.language, row.dataset, row.n, row.metric, row.teacher, row.student, row.difference, row.retention,
          row.trivial)

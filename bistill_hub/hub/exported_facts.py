@@ -75,6 +75,7 @@ def exported_facts(
         results=results,
         limits=_limits(card),
         synthetic=recipe.get("synthetic") is True or any(result.synthetic for result in results),
+        smoke=recipe.get("smoke") is True or any(result.smoke for result in results),
     )
 
 

@@ -78,6 +78,7 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
         taught=recipe.bilingual.steps > 0,
         drawn=recipe.student.initialisation == "random",
         synthetic=recipe.synthetic,
+        smoke=recipe.smoke,
         license_name=recipe.license_name,
         license_link=recipe.license_link,
         contributors=recipe.contributors,

@@ -104,7 +104,7 @@ def evaluate_task(
                     predictions_file=work / predicted.name,
                 )
                 write_predictions(predicted, found)
-                write_results(file, [replace(result, synthetic=recipe.synthetic)], {})
+                write_results(file, [replace(result, synthetic=recipe.synthetic, smoke=recipe.smoke)], {})
             scored += read_results(file)
             predictions[model_name] = read_predictions(predicted)
         compared = compare_with_teacher(task.task, test, task.labels, predictions, training=task.train)
