@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .evaluation.language_codes import other_code
 from .families import PICKLED_TEACHERS
+from .languages import other_code
 from .recipe import Recipe, load_recipe
 from .resources import resource_dir
 

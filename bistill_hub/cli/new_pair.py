@@ -102,7 +102,7 @@ def new_pair_command(
     Your files are read as a run reads them before anything is written. No file is overwritten without --overwrite, and
     nothing is downloaded.
     """
-    from ..new_pair.language_names import language_name
+    from ..languages import language_name
     from ..new_pair.script import NewPair, check_free, files_of_pair, write_pair
 
     codes = (source, target)

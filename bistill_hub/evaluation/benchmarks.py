@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ..errors import InputError
+from ..languages import other_code
 from ..sources import LabelledSource
-from .language_codes import other_code
 
 _CONVERTED = "refs/convert/parquet"
 """Where the Hub keeps Parquet files of data sets that are scripts."""
@@ -90,9 +90,10 @@ class Benchmark:
 
     def _code(self, language: str) -> str:
         """The language's code in the data set, which may be the two-letter or the three-letter one."""
-        for code in (language, other_code(language)):
-            if code is not None and code in self.languages:
-                return code
+        if language in self.languages:
+            return language
+        if (code := other_code(language)) in self.languages:
+            return str(code)
         raise InputError(
             f"{self.name} has no such language",
             field="language",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..evaluation.benchmarks import BENCHMARKS, Benchmark, benchmark
-from ..evaluation.language_codes import other_code
+from ..languages import other_code
 from ..sources import LabelledSource, TextSource
 from .on_the_hub import Offer
 from .script import NewPair, Place

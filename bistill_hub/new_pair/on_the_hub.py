@@ -13,8 +13,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from ..errors import first_line
-from ..evaluation.language_codes import other_code
 from ..families import MBERT, WIKIPEDIA_REVISION, XLM_R
+from ..languages import other_code
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -14,7 +14,6 @@ from bistill_hub.cli import new_pair as module
 from bistill_hub.errors import InputError
 from bistill_hub.hub import push
 from bistill_hub.hub.check_card import SMOKE_RUN
-from bistill_hub.new_pair.language_names import _BY_CODE, language_name
 from bistill_hub.recipe import load_recipe
 
 WIKIPEDIAS = ("en", "yo")
@@ -241,12 +240,6 @@ def test_benchmarks_stand_in_for_files_in_english(place):
     assert recipe.target.text.config == "yo"
     unsure = [fact.partition(":")[0] for fact in recipe.unverified]
     assert {"source.text", "target.text", "tasks.ner.test_target"} <= set(unsure)
-
-
-def test_every_name_is_of_one_language():
-    assert language_name("yor") == language_name("yo") == "Yoruba"
-    assert language_name("qqq") is None
-    assert len(set(_BY_CODE.values())) == len(_BY_CODE)
 
 
 def test_from_two_text_files_to_a_smoke_run_that_says_what_it_is(place, tiny_teacher_dirs, monkeypatch, tmp_path):

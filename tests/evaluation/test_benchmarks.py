@@ -7,7 +7,6 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from bistill_hub.errors import InputError
 from bistill_hub.evaluation.benchmarks import BENCHMARKS, benchmark
-from bistill_hub.evaluation.language_codes import other_code
 from bistill_hub.metrics.span_answers import LANGUAGES
 from bistill_hub.tasks import available_tasks, get_task
 
@@ -220,10 +219,3 @@ def test_every_entry_holds_together():
                 assert source.answer_language in ((language,) if entry.answers_by_language else (None,))
         if entry.answers_by_language:
             assert set(entry.languages) <= set(LANGUAGES)
-
-
-def test_codes_go_both_ways():
-    assert (other_code("sw"), other_code("swa"), other_code("pcm")) == ("swa", "sw", None)
-    # Two letters are paired with three throughout, and no code stands for two languages.
-    pairs = {code: other_code(code) for entry in BENCHMARKS.values() for code in entry.languages if other_code(code)}
-    assert all({len(code), len(other)} == {2, 3} and other_code(other) == code for code, other in pairs.items())

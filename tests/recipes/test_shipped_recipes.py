@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from bistill_hub import cli, families
 from bistill_hub.errors import InputError
 from bistill_hub.evaluation.benchmarks import BENCHMARKS
-from bistill_hub.evaluation.language_codes import other_code
+from bistill_hub.languages import other_code
 from bistill_hub.pipeline.plan import plan
 from bistill_hub.recipe import load_recipe
 from bistill_hub.resources import resource_dir
