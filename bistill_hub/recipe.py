@@ -11,13 +11,13 @@ import json
 import runpy
 import traceback
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import InputError, first_line
+from .recipe_changes import set_field
 from .resources import resource_dir
 from .sources import FrozenMap, LabelledSource, TextSource
 from .student.layers import LayerChoice, layer_map_for
@@ -348,7 +348,7 @@ class Recipe(_Settings):
         """
         fields = self.model_dump()
         for path, value in changes.items():
-            _set(fields, path, value)
+            set_field(fields, path, value)
         return type(self).make(fields)
 
 
@@ -406,83 +406,3 @@ def _run_script(file: Path) -> dict[str, Any]:
             field=f"line {line}" if line else None,
             remedy="correct the file",
         ) from error
-
-
-def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
-    """Turn `key=value` words into changes for `Recipe.replace`.
-
-    Args:
-        assignments: Each `dotted.path=value`; a value that is JSON is read as such, anything else is text.
-
-    Raises:
-        InputError: a word has no `=`.
-    """
-    changes: dict[str, Any] = {}
-    for word in assignments:
-        path, equals, text = word.partition("=")
-        if not equals or not path:
-            raise InputError("not an assignment", field="--set", value=word, remedy="write it as key=value")
-        try:
-            changes[path] = json.loads(text)
-        except json.JSONDecodeError:
-            changes[path] = text
-    return changes
-
-
-_PLACES = ("path", "dataset", "config", "split", "revision", "data_dir")
-
-
-def _set(fields: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    try:
-        place = reduce(_step, parents, fields)
-    except KeyError as error:
-        raise _no_such_field(path, error.args[0], error.args[1]) from None
-    if isinstance(place, (tuple, list)) and last in _entry_names(place):
-        raise InputError(
-            "an entry is changed field by field, not as a whole",
-            field="--set",
-            value=path,
-            remedy=f"write {path}.FIELD, or give the whole list as {'.'.join(parents)}",
-        )
-    if not isinstance(place, dict) or (last not in place and not _is_open_map(parents)):
-        raise _no_such_field(path, last, place)
-    if last in ("path", "dataset") and "dataset" in place:
-        place.update(dict.fromkeys(_PLACES))
-    current = place.get(last)
-    if isinstance(value, str) and isinstance(current, Mapping) and "dataset" in current:
-        # A file name for a whole source: nothing of the source that it replaces may stay.
-        value = (LabelledSource if "label_map" in current else TextSource)(path=value).model_dump()
-    place[last] = value
-
-
-def _step(place: Any, name: str) -> Any:
-    if isinstance(place, dict) and name in place:
-        place[name] = dict(place[name]) if isinstance(place[name], Mapping) else place[name]
-        return place[name]
-    if isinstance(place, (tuple, list)):
-        for entry in place:
-            if isinstance(entry, dict) and entry.get("name") == name:
-                return entry
-    raise KeyError(name, place)
-
-
-def _is_open_map(parents: Sequence[str]) -> bool:
-    """Whether the field that holds the last name is a mapping with names of the user's own."""
-    return bool(parents) and parents[-1] in ("label_map", "columns", "where", "language_deltas")
-
-
-def _no_such_field(path: str, name: str, place: Any) -> InputError:
-    there = sorted(place) if isinstance(place, dict) else _entry_names(place)
-    return InputError(
-        f"the recipe has no field {name!r} there",
-        field="--set",
-        value=path,
-        remedy=f"choose one of {', '.join(there)}" if there else "shorten the path: this value has no fields",
-    )
-
-
-def _entry_names(place: Any) -> list[str]:
-    """Names by which a list's entries are addressed; none where it is not a list, or one of plain values."""
-    entries = place if isinstance(place, (tuple, list)) else ()
-    return [entry["name"] for entry in entries if isinstance(entry, dict) and "name" in entry]

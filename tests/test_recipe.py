@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 from bistill_hub import recipe as module
 from bistill_hub import sources as sources_module
 from bistill_hub.errors import InputError
-from bistill_hub.recipe import Language, Recipe, Teacher, load_recipe, parse_changes
+from bistill_hub.recipe import Language, Recipe, Teacher, load_recipe
+from bistill_hub.recipe_changes import parse_changes
 from bistill_hub.resources import resource_dir
 from bistill_hub.sources import LabelledSource, TextSource
 

@@ -79,7 +79,7 @@ def add_task_command(
     sources = _by_name(data)
 
     from ..hub.add_task import add_task
-    from ..recipe import parse_changes
+    from ..recipe_changes import parse_changes
 
     added = add_task(
         pair,

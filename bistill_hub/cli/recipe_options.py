@@ -97,7 +97,7 @@ def load_all(
 
 
 def _changed(recipe: Recipe, tasks: str | None, assignments: Sequence[str], set_file: Path | None) -> Recipe:
-    from ..recipe import parse_changes
+    from ..recipe_changes import parse_changes
 
     changes = {**(changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
     if changes:

@@ -41,7 +41,7 @@ def run_published(
         SystemExit: the pair is not reproduced; the code is `NOT_REPRODUCED`.
     """
     from ..hub.reproduce import reproduce
-    from ..recipe import parse_changes
+    from ..recipe_changes import parse_changes
     from .recipe_options import changes_from
 
     chosen = None if tasks is None else [] if tasks == "none" else tasks.split(",")

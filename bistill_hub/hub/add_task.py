@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,16 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BistillError, InputError, first_line
 from ..tasks import get_task
+from .added_task import TrainedTask, command_of, description_of, facts_with_task
 from .refusals import explained
 from .remote import Change, Published, check_destination, plan_changes, publish
 from .repository import DELTA_FILE, check_files, check_results, files_of, is_allowed
 
 if TYPE_CHECKING:
-    from ..cards.facts import CardFacts
     from ..evaluation.results import Result
-    from ..pipeline.manifest import StageRecord
     from ..pipeline.preflight import TaskData
-    from ..recipe import Recipe
 
 SOURCES = ("train", "validation", "test_source", "test_target")
 """The data that a task is added with."""
@@ -40,7 +37,6 @@ REPOSITORY_FOLDER = "repository"
 
 _TOLD = ("README.md", "card.json")
 _RENDERED = ("assets/", ".eval_results/")
-_COLUMNS = ("language", "data set", "n", "metric", "teacher", "student", "difference", "retention %", "trivial")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,29 +135,10 @@ def add_task(
         _check_task(fetched, task, replace)
         _refuse_findings(fetched.folder, fetched.name, "the pair has to be mended before a task is added to it")
         trained = _train(fetched, fields, teacher, output, progress)
-        command = _command(fetched, task, data, settings or {}, teacher)
+        name = fetched.name if fetched.commit else Path(fetched.name).name
+        command = command_of(name, task, data, settings or {}, teacher)
         folder = _assemble(fetched, trained, output / REPOSITORY_FOLDER, command)
         return _propose(fetched, trained, folder, revision, endpoint, dry_run)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Trained:
-    """A task, trained and scored.
-
-    Attributes:
-        recipe: The pair's recipe with this task alone.
-        data: The task's data.
-        records: Records of its stages, by name.
-    """
-
-    recipe: Recipe
-    data: TaskData
-    records: Mapping[str, StageRecord]
-
-    @property
-    def task(self) -> str:
-        """The task's name."""
-        return self.data.task.name
 
 
 def _task_fields(task: str, data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,7 +288,7 @@ def _refuse_findings(folder: Path, name: str, problem: str) -> None:
         )
 
 
-def _train(pair: _Pair, fields: Mapping[str, Any], teacher: str | None, output: Path, progress: bool) -> _Trained:
+def _train(pair: _Pair, fields: Mapping[str, Any], teacher: str | None, output: Path, progress: bool) -> TrainedTask:
     """Do the task's stages, after a look at everything that they need."""
     from ..cards.facts import read_facts
     from ..pipeline.order import PHASE_1, by_name, common_inputs, stages_of_task
@@ -342,7 +319,7 @@ def _train(pair: _Pair, fields: Mapping[str, Any], teacher: str | None, output: 
     student = [*first, dataclasses.replace(first[0], name=PHASE_1)]  # published is what phase 1 left
     stages = stages_of_task(recipe, data, common_inputs(recipe), progress=progress)
     records = do_stages(stages, output, progress=progress, before=student)
-    return _Trained(recipe=recipe, data=data, records=by_name(records[len(student) :]))
+    return TrainedTask(recipe=recipe, data=data, records=by_name(records[len(student) :]))
 
 
 def _check_head(pair: _Pair, data: TaskData) -> None:
@@ -364,7 +341,7 @@ def _check_head(pair: _Pair, data: TaskData) -> None:
         )
 
 
-def _assemble(pair: _Pair, trained: _Trained, target: Path, command: str) -> Path:
+def _assemble(pair: _Pair, trained: TrainedTask, target: Path, command: str) -> Path:
     """Put the pair and the new task together, and check all of it."""
     from ..cards.card import write_card
     from ..cards.facts import read_facts, write_facts
@@ -384,7 +361,7 @@ def _assemble(pair: _Pair, trained: _Trained, target: Path, command: str) -> Pat
     described = {**delta.metadata, "task": trained.task, "base_sha256": base}
     SparseDelta(delta.sparse, delta.dense, described).save(place / DELTA_FILE)
     shutil.copyfile(trained.records[f"{trained.task} evaluation"].folder / RESULTS_FILE, place / RESULTS_FILE)
-    write_facts(unfinished, _facts(read_facts(pair.folder), trained, command))
+    write_facts(unfinished, facts_with_task(read_facts(pair.folder), trained, command))
     write_card(unfinished, read_facts(unfinished))
     check_files(unfinished)
     check_results(unfinished)
@@ -394,68 +371,8 @@ def _assemble(pair: _Pair, trained: _Trained, target: Path, command: str) -> Pat
     return target
 
 
-def _facts(facts: CardFacts, trained: _Trained, command: str) -> CardFacts:
-    """What the card states of the pair with the task."""
-    from ..cards.facts import LossCurve
-    from ..pipeline.packaging import training_row
-    from ..pipeline.portable import portable_task
-
-    name, records = trained.task, trained.records
-    learnt = records[f"{name} phase 2"].facts
-    stages = (("dense", learnt["dense_curve"]), ("sparse", learnt["curve"]))
-    curve = LossCurve(name=name, stages=tuple((stage, log) for stage, log in stages if log))
-    curves = [other for other in facts.curves if other.name != name]
-    of_tasks = sorted([curve, *(other for other in curves if other.name in facts.tasks)], key=lambda one: one.name)
-    rows = [row for row in facts.training["stages"] if not row["name"].startswith(f"{name} ")]
-    machines = [*facts.training["machines"], *(record.machine for record in records.values())]
-    datasets = {source.dataset for source in trained.data.recipe.sources.values() if source.dataset}
-    described = {
-        "head": trained.data.task.head,
-        "labels": list(trained.data.labels),
-        "density": learnt["density"],
-        "added": {"recipe": portable_task(trained.data.recipe), "command": command},
-    }
-    return dataclasses.replace(
-        facts,
-        tasks={**facts.tasks, name: described},
-        training={
-            **facts.training,
-            "stages": [*rows, *map(training_row, records.values())],
-            "machines": list(dict.fromkeys(machines)),
-        },
-        datasets=tuple(sorted({*facts.datasets, *datasets})),
-        curves=(*(other for other in curves if other.name not in facts.tasks), *of_tasks),
-    )
-
-
-def _command(pair: _Pair, task: str, data: Mapping[str, Any], settings: Mapping[str, Any], teacher: str | None) -> str:
-    """The command for others to read: no file keeps its folder, which is nobody's business but this machine's."""
-    name = pair.name if pair.commit else Path(pair.name).name
-    words = ["bistill", "add-task", name, "--task", task]
-    for field, source in data.items():
-        if isinstance(source, Mapping):
-            words += [word for key, value in source.items() for word in ("--set", f"{field}.{key}={_shown(value)}")]
-        else:
-            words += ["--data", f"{field}={Path(source).name}"]
-    if teacher is not None:
-        words += ["--teacher", _shown(teacher)]
-    for field, value in settings.items():
-        words += ["--set", f"{field}={_shown(value)}"]
-    return shlex.join(words)
-
-
-def _shown(value: Any) -> str:
-    from ..pipeline.portable import shown_name
-
-    if isinstance(value, str):
-        return shown_name(value)
-    import json
-
-    return json.dumps(dict(value) if isinstance(value, Mapping) else value)
-
-
 def _propose(
-    pair: _Pair, trained: _Trained, folder: Path, revision: str | None, endpoint: str | None, dry_run: bool
+    pair: _Pair, trained: TrainedTask, folder: Path, revision: str | None, endpoint: str | None, dry_run: bool
 ) -> AddedTask:
     """Open the pull request, or tell what it would change."""
     from ..cards.facts import read_facts
@@ -477,7 +394,7 @@ def _propose(
             files,
             message=f"{'Replace' if known else 'Add'} the task {trained.task} "
             f"{'of' if known else 'to'} {facts.source[0]}-{facts.target[0]}",
-            description=_description(dataclasses.replace(facts, results=results), trained),
+            description=description_of(dataclasses.replace(facts, results=results), trained),
             create_pr=True,
             revision=revision,
             deletable=ours,
@@ -491,44 +408,3 @@ def _propose(
 def _is_ours(task: str, path: str) -> bool:
     """Whether a file is among those that adding a task may change."""
     return is_allowed(path) and (path in _TOLD or path.startswith((f"tasks/{task}/", *_RENDERED)))
-
-
-def _description(facts: CardFacts, trained: _Trained) -> str:
-    """What the pull request says: scores, data, settings, versions; `facts` have the task's results alone."""
-    from ..cards.tables import evaluation
-    from ..pipeline.manifest import versions
-
-    of = "Scores of a synthetic demonstration" if facts.synthetic else "Scores"
-    of = "Scores of a smoke run, which say nothing about the pair," if facts.smoke else of
-    rows = [
-        (row.language, row.dataset, row.n, row.metric, row.teacher, row.student, row.difference, row.retention,
-         row.trivial)
-        for row in evaluation(facts).rows
-    ]  # fmt: skip
-    scores = [f"{of} in %, with 95 % bootstrap intervals:", "", *_table(_COLUMNS, rows)]
-    sources = [
-        f"- {name}: {source.name}{f', {source.subset}' if source.subset else ''}"
-        for name, source in trained.data.recipe.sources.items()
-    ]
-    stages = [
-        (row["name"], row["settings"], row["loss"], f"{row['seconds'] / 60:.1f}")
-        for row in facts.training["stages"]
-        if row["name"] in trained.records
-    ]
-    base = "The base, config.json and the other tasks are as they were."
-    load = f"It is loaded by its name: `from_pretrained({facts.name!r}, task={trained.task!r})`."
-    made = ", ".join(f"{library} {version}" for library, version in sorted(versions().items()))
-    parts = [
-        "\n".join(scores),
-        f"{base} {load}",
-        "\n".join(["Data:", "", *sources]),
-        "\n".join(_table(("stage", "settings", "final loss", "minutes"), stages)),
-        f"Seed {trained.recipe.seed}, at most {trained.data.recipe.max_length} sub-words an input. Made with {made}.",
-    ]
-    return "\n\n".join(parts)
-
-
-def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    names = list(columns)
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]

@@ -1,0 +1,137 @@
+"""A task that was trained for a published pair, and what the card and the pull request say of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..cards.facts import CardFacts
+    from ..pipeline.manifest import StageRecord
+    from ..pipeline.preflight import TaskData
+    from ..recipe import Recipe
+
+_COLUMNS = ("language", "data set", "n", "metric", "teacher", "student", "difference", "retention %", "trivial")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTask:
+    """A task, trained and scored.
+
+    Attributes:
+        recipe: The pair's recipe with this task alone.
+        data: The task's data.
+        records: Records of its stages, by name.
+    """
+
+    recipe: Recipe
+    data: TaskData
+    records: Mapping[str, StageRecord]
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.data.task.name
+
+
+def facts_with_task(facts: CardFacts, trained: TrainedTask, command: str) -> CardFacts:
+    """What the card states of the pair with the task."""
+    from ..cards.facts import LossCurve
+    from ..pipeline.packaging import training_row
+    from ..pipeline.portable import portable_task
+
+    name, records = trained.task, trained.records
+    learnt = records[f"{name} phase 2"].facts
+    stages = (("dense", learnt["dense_curve"]), ("sparse", learnt["curve"]))
+    curve = LossCurve(name=name, stages=tuple((stage, log) for stage, log in stages if log))
+    curves = [other for other in facts.curves if other.name != name]
+    of_tasks = sorted([curve, *(other for other in curves if other.name in facts.tasks)], key=lambda one: one.name)
+    rows = [row for row in facts.training["stages"] if not row["name"].startswith(f"{name} ")]
+    machines = [*facts.training["machines"], *(record.machine for record in records.values())]
+    datasets = {source.dataset for source in trained.data.recipe.sources.values() if source.dataset}
+    described = {
+        "head": trained.data.task.head,
+        "labels": list(trained.data.labels),
+        "density": learnt["density"],
+        "added": {"recipe": portable_task(trained.data.recipe), "command": command},
+    }
+    return dataclasses.replace(
+        facts,
+        tasks={**facts.tasks, name: described},
+        training={
+            **facts.training,
+            "stages": [*rows, *map(training_row, records.values())],
+            "machines": list(dict.fromkeys(machines)),
+        },
+        datasets=tuple(sorted({*facts.datasets, *datasets})),
+        curves=(*(other for other in curves if other.name not in facts.tasks), *of_tasks),
+    )
+
+
+def command_of(name: str, task: str, data: Mapping[str, Any], settings: Mapping[str, Any], teacher: str | None) -> str:
+    """The command for others to read: no file keeps its folder, which is nobody's business but this machine's."""
+    words = ["bistill", "add-task", name, "--task", task]
+    for field, source in data.items():
+        if isinstance(source, Mapping):
+            words += [word for key, value in source.items() for word in ("--set", f"{field}.{key}={_shown(value)}")]
+        else:
+            words += ["--data", f"{field}={Path(source).name}"]
+    if teacher is not None:
+        words += ["--teacher", _shown(teacher)]
+    for field, value in settings.items():
+        words += ["--set", f"{field}={_shown(value)}"]
+    return shlex.join(words)
+
+
+def _shown(value: Any) -> str:
+    from ..pipeline.portable import shown_name
+
+    if isinstance(value, str):
+        return shown_name(value)
+    return json.dumps(dict(value) if isinstance(value, Mapping) else value)
+
+
+def description_of(facts: CardFacts, trained: TrainedTask) -> str:
+    """What the pull request says: scores, data, settings, versions; `facts` have the task's results alone."""
+    from ..cards.tables import evaluation
+    from ..pipeline.manifest import versions
+
+    of = "Scores of a synthetic demonstration" if facts.synthetic else "Scores"
+    of = "Scores of a smoke run, which say nothing about the pair," if facts.smoke else of
+    rows = [
+        (row.language, row.dataset, row.n, row.metric, row.teacher, row.student, row.difference, row.retention,
+         row.trivial)
+        for row in evaluation(facts).rows
+    ]  # fmt: skip
+    scores = [f"{of} in %, with 95 % bootstrap intervals:", "", *_table(_COLUMNS, rows)]
+    sources = [
+        f"- {name}: {source.name}{f', {source.subset}' if source.subset else ''}"
+        for name, source in trained.data.recipe.sources.items()
+    ]
+    stages = [
+        (row["name"], row["settings"], row["loss"], f"{row['seconds'] / 60:.1f}")
+        for row in facts.training["stages"]
+        if row["name"] in trained.records
+    ]
+    base = "The base, config.json and the other tasks are as they were."
+    load = f"It is loaded by its name: `from_pretrained({facts.name!r}, task={trained.task!r})`."
+    made = ", ".join(f"{library} {version}" for library, version in sorted(versions().items()))
+    parts = [
+        "\n".join(scores),
+        f"{base} {load}",
+        "\n".join(["Data:", "", *sources]),
+        "\n".join(_table(("stage", "settings", "final loss", "minutes"), stages)),
+        f"Seed {trained.recipe.seed}, at most {trained.data.recipe.max_length} sub-words an input. Made with {made}.",
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    names = list(columns)
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
