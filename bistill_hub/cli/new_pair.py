@@ -69,7 +69,7 @@ def _option(name: str) -> str:
 @click.option("--license-link", help="Address of its text, where --license is other.")
 @click.option("--name", help="The pair's name.  [default: bistill-SOURCE-TARGET]")
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), default=Path("recipes"), show_default=True, help="Folder for it."
+    "--output", "-o", type=click.Path(path_type=Path), default=Path(), help="Folder for it.  [default: this folder]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace a recipe that is there; the text for the card is kept.")
 @click.option("--offline", is_flag=True, help="Do not ask the Hub what it has.")

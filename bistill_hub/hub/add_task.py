@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BistillError, InputError, first_line
+from ..errors import InputError
 from ..tasks import get_task
 from .added_task import TrainedTask, command_of, description_of, facts_with_task
+from .fetched_pair import FetchedPair, fetch_pair
 from .refusals import explained
 from .remote import Change, Published, check_destination, plan_changes, publish
 from .repository import DELTA_FILE, check_files, check_results, files_of, is_allowed
@@ -36,6 +37,7 @@ REPOSITORY_FOLDER = "repository"
 """In the output: the pair with the new task."""
 
 _TOLD = ("README.md", "card.json")
+_NECESSARY = ("config.json", "model.safetensors", "recipe.json", *_TOLD)
 _RENDERED = ("assets/", ".eval_results/")
 
 
@@ -54,23 +56,6 @@ class AddedTask:
     results: tuple[Result, ...]
     changes: tuple[Change, ...]
     published: Published | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pair:
-    """The pair that a task is added to.
-
-    Attributes:
-        name: Its Hub id or folder, as it was given.
-        folder: Where its files are.
-        files: Paths of those that a pair is made of.
-        commit: The commit on the Hub; None for a folder.
-    """
-
-    name: str
-    folder: Path
-    files: tuple[str, ...]
-    commit: str | None
 
 
 def add_task(
@@ -131,12 +116,18 @@ def add_task(
     with locked(output):
         if not Path(pair).is_dir() and not dry_run:
             _check_account(os.fspath(pair), revision, endpoint)
-        fetched = _fetch(pair, output / PAIR_FOLDER, revision, endpoint)
+        fetched = fetch_pair(
+            pair,
+            revision,
+            endpoint,
+            necessary=_NECESSARY,
+            use="a task can be added to",
+            target=output / PAIR_FOLDER,
+        )
         _check_task(fetched, task, replace)
         _refuse_findings(fetched.folder, fetched.name, "the pair has to be mended before a task is added to it")
         trained = _train(fetched, fields, teacher, output, progress)
-        name = fetched.name if fetched.commit else Path(fetched.name).name
-        command = command_of(name, task, data, settings or {}, teacher)
+        command = command_of(fetched.shown, task, data, settings or {}, teacher)
         folder = _assemble(fetched, trained, output / REPOSITORY_FOLDER, command)
         return _propose(fetched, trained, folder, revision, endpoint, dry_run)
 
@@ -192,58 +183,7 @@ def _check_account(repo_id: str, revision: str | None, endpoint: str | None) -> 
         )
 
 
-def _fetch(pair: str | os.PathLike[str], target: Path, revision: str | None, endpoint: str | None) -> _Pair:
-    """Fetch the files of one commit that a pair is made of; of a folder, list them.
-
-    Raises:
-        InputError: there is no such pair.
-        BistillError: the Hub did not answer as it should.
-    """
-    folder, name = Path(pair), os.fspath(pair)
-    if folder.is_dir():
-        if revision is not None:
-            raise InputError(
-                "a folder has no revisions", field="revision", value=revision, remedy="leave it out, or name a Hub id"
-            )
-        paths = (file.as_posix() for file in files_of(folder))
-        return _checked_pair(_Pair(name=name, folder=folder, files=tuple(filter(is_allowed, paths)), commit=None))
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=endpoint and endpoint.rstrip("/"))
-    try:
-        with explained(name):
-            info = api.model_info(name, revision=revision)
-            files = tuple(sorted(file.rfilename for file in info.siblings or () if is_allowed(file.rfilename)))
-            found = _checked_pair(_Pair(name=name, folder=target, files=files, commit=info.sha))
-            api.snapshot_download(name, revision=info.sha, local_dir=target, allow_patterns=list(files))
-    except OSError as error:
-        raise BistillError(f"{name}: fetching it failed ({first_line(error)}). Give the same command again.") from error
-    for file in files_of(target):  # what another commit had
-        if is_allowed(file.as_posix()) and file.as_posix() not in files:
-            (target / file).unlink()
-    if missing := [file for file in files if not (target / file).is_file()]:
-        raise BistillError(f"{name}: {missing[0]} could not be fetched. Give the same command again.")
-    return found
-
-
-def _checked_pair(pair: _Pair) -> _Pair:
-    """Refuse what holds no pair.
-
-    Raises:
-        InputError: files are missing that every pair has.
-    """
-    for name in ("config.json", "model.safetensors", "recipe.json", *_TOLD):
-        if name not in pair.files:
-            raise InputError(
-                f"there is no {name}, so this is no pair that a task can be added to",
-                field="pair",
-                value=pair.name,
-                remedy="name a published pair's Hub id, or a folder that a run packaged",
-            )
-    return pair
-
-
-def _check_task(pair: _Pair, task: str, replace: bool) -> None:
+def _check_task(pair: FetchedPair, task: str, replace: bool) -> None:
     """Refuse a task that is there already, and one to replace that is not.
 
     Raises:
@@ -288,7 +228,9 @@ def _refuse_findings(folder: Path, name: str, problem: str) -> None:
         )
 
 
-def _train(pair: _Pair, fields: Mapping[str, Any], teacher: str | None, output: Path, progress: bool) -> TrainedTask:
+def _train(
+    pair: FetchedPair, fields: Mapping[str, Any], teacher: str | None, output: Path, progress: bool
+) -> TrainedTask:
     """Do the task's stages, after a look at everything that they need."""
     from ..cards.facts import read_facts
     from ..pipeline.order import PHASE_1, by_name, common_inputs, stages_of_task
@@ -322,7 +264,7 @@ def _train(pair: _Pair, fields: Mapping[str, Any], teacher: str | None, output: 
     return TrainedTask(recipe=recipe, data=data, records=by_name(records[len(student) :]))
 
 
-def _check_head(pair: _Pair, data: TaskData) -> None:
+def _check_head(pair: FetchedPair, data: TaskData) -> None:
     """Refuse other labels for a task that `config.json` lists.
 
     Raises:
@@ -341,7 +283,7 @@ def _check_head(pair: _Pair, data: TaskData) -> None:
         )
 
 
-def _assemble(pair: _Pair, trained: TrainedTask, target: Path, command: str) -> Path:
+def _assemble(pair: FetchedPair, trained: TrainedTask, target: Path, command: str) -> Path:
     """Put the pair and the new task together, and check all of it."""
     from ..cards.card import write_card
     from ..cards.facts import read_facts, write_facts
@@ -372,7 +314,7 @@ def _assemble(pair: _Pair, trained: TrainedTask, target: Path, command: str) -> 
 
 
 def _propose(
-    pair: _Pair, trained: TrainedTask, folder: Path, revision: str | None, endpoint: str | None, dry_run: bool
+    pair: FetchedPair, trained: TrainedTask, folder: Path, revision: str | None, endpoint: str | None, dry_run: bool
 ) -> AddedTask:
     """Open the pull request, or tell what it would change."""
     from ..cards.facts import read_facts

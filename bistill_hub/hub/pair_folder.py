@@ -23,6 +23,7 @@ from .repository import DELTA_FILE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+RECIPE_FILE = "recipe.json"
 CONFIG_FILE = "config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 LEADS_ELSEWHERE = (

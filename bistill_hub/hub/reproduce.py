@@ -15,10 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cards.facts import FACTS_FILE
 from ..errors import InputError, first_line
+from ..evaluation.results import RESULTS_FILE
+from ..evaluation.speed import SIZE_AND_SPEED_FILE
 from ..version import __version__
-from .pair_folder import CONFIG_FILE, results_file
-from .published_pair import RECIPE_FILE, PublishedPair, fetch_small_files
+from .fetched_pair import FetchedPair, fetch_pair
+from .pair_folder import CONFIG_FILE, RECIPE_FILE, TOKENIZER_FILES, results_file
+from .remote import check_destination
 
 if TYPE_CHECKING:
     from ..pipeline.rebuild import PublishedFields
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
     from .reproduction import Change, Reproduction
 
+_NECESSARY = (CONFIG_FILE, RECIPE_FILE)
+_SMALL = (*_NECESSARY, FACTS_FILE, SIZE_AND_SPEED_FILE, *TOKENIZER_FILES)
 _TEACHER = "teacher.model"
 
 _UNNAMED = "published:"
@@ -47,7 +53,7 @@ class Prepared:
         notes: What the report says beside that.
     """
 
-    pair: PublishedPair
+    pair: FetchedPair
     published: PublishedFields
     recipe: Recipe
     output: Path
@@ -120,7 +126,9 @@ def _prepare(
     from ..pipeline.run import default_output
     from .reproduction import write_unfinished
 
-    fetched = fetch_small_files(pair, revision, endpoint)
+    if not Path(pair).is_dir():
+        check_destination(os.fspath(pair), endpoint=endpoint)
+    fetched = fetch_pair(pair, revision, endpoint, necessary=_NECESSARY, use="can be reproduced", wanted=_is_small)
     published = read_published(fetched.folder / RECIPE_FILE)
     original = _recipe_of(fetched, published)
     private = _private_models(fetched, original)
@@ -139,7 +147,7 @@ def _prepare(
     if _TEACHER in private:
         _check_teacher(fetched.folder, recipe)
     output = default_output(recipe) if output_dir is None else Path(output_dir)
-    write_unfinished(output, fetched.name, fetched.commit)
+    write_unfinished(output, fetched.shown, fetched.commit)
     return Prepared(
         pair=fetched,
         published=published,
@@ -152,11 +160,11 @@ def _prepare(
     )
 
 
-def _recipe_of(pair: PublishedPair, published: PublishedFields) -> Recipe:
+def _recipe_of(pair: FetchedPair, published: PublishedFields) -> Recipe:
     from ..recipe import Recipe
 
     try:
-        return Recipe.make(published.fields, file=f"{pair.name}/{RECIPE_FILE}")
+        return Recipe.make(published.fields, file=f"{pair.shown}/{RECIPE_FILE}")
     except InputError as error:
         wrote = published.versions.get("bistill_hub")
         if wrote in (None, __version__):
@@ -186,7 +194,7 @@ def _models(recipe: Recipe) -> dict[str, str]:
     return {name: found for name, found in named.items() if found is not None}
 
 
-def _private_models(pair: PublishedPair, recipe: Recipe) -> dict[str, str]:
+def _private_models(pair: FetchedPair, recipe: Recipe) -> dict[str, str]:
     """Those of the models that lay on the publisher's machine: what recipe.json has of them is a name without ORG/."""
     from ..model.configuration_bistill import BistillConfig
     from ..pipeline.portable import public_name
@@ -197,13 +205,13 @@ def _private_models(pair: PublishedPair, recipe: Recipe) -> dict[str, str]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"this is no pair's configuration ({first_line(error)})",
-            file=f"{pair.name}/{CONFIG_FILE}",
+            file=f"{pair.shown}/{CONFIG_FILE}",
             remedy="name a published pair's Hub id, or a folder that a run packaged",
         ) from error
     if codes != (recipe.source.code, recipe.target.code):
         raise InputError(
             f"the languages of {CONFIG_FILE} are {codes[0]} and {codes[1]}",
-            file=f"{pair.name}/{RECIPE_FILE}",
+            file=f"{pair.shown}/{RECIPE_FILE}",
             field="source.code, target.code",
             value=(recipe.source.code, recipe.target.code),
             remedy="restore the recipe that was packaged",
@@ -231,7 +239,7 @@ def _keeping_how_it_is_read(changes: Mapping[str, Any], recipe: Recipe) -> dict[
     }
 
 
-def _refuse_unnamed(pair: PublishedPair, recipe: Recipe, private: Mapping[str, str], command: str) -> None:
+def _refuse_unnamed(pair: FetchedPair, recipe: Recipe, private: Mapping[str, str], command: str) -> None:
     """Refuse a recipe of which something is left that only the publisher has.
 
     Raises:
@@ -246,7 +254,7 @@ def _refuse_unnamed(pair: PublishedPair, recipe: Recipe, private: Mapping[str, s
     raise InputError(
         f"the pair was made with files or models that are not on the Hub: "
         f"{', '.join(f'{name} ({value})' for name, value in missing.items())}",
-        file=f"{pair.name}/{RECIPE_FILE}",
+        file=f"{pair.shown}/{RECIPE_FILE}",
         remedy=f"say where they are: {command} {' '.join(words)}",
     )
 
@@ -305,11 +313,11 @@ def _check_teacher(folder: Path, recipe: Recipe) -> None:
     check_teacher(folder, recipe, read_facts(folder))
 
 
-def _command(pair: PublishedPair, changes: Mapping[str, Any], tasks: Sequence[str] | None) -> str:
+def _command(pair: FetchedPair, changes: Mapping[str, Any], tasks: Sequence[str] | None) -> str:
     """The command for others to read: no file keeps its folder, which is nobody's business but this machine's."""
     from ..pipeline.portable import shown_name
 
-    words = ["bistill", "run", pair.name]
+    words = ["bistill", "run", pair.shown]
     if tasks is not None:
         words += ["--tasks", ",".join(tasks) or "none"]
     for name, value in changes.items():
@@ -318,7 +326,7 @@ def _command(pair: PublishedPair, changes: Mapping[str, Any], tasks: Sequence[st
     return shlex.join(words)
 
 
-def _notes(pair: PublishedPair, original: Recipe, recipe: Recipe, private: Mapping[str, str]) -> tuple[str, ...]:
+def _notes(pair: FetchedPair, original: Recipe, recipe: Recipe, private: Mapping[str, str]) -> tuple[str, ...]:
     """What may make a difference without being one of the recipe."""
     places: list[tuple[str, Any, str | None]] = [
         (name, source.dataset, source.revision) for name, source in _sources(recipe)
@@ -354,3 +362,8 @@ def _compare(
     reproduction = compare(prepared, finished, endpoint=endpoint, weights=weights, progress=progress)
     write_reproduction(prepared.output, reproduction)
     return reproduction
+
+
+def _is_small(path: str) -> bool:
+    """Whether a file is fetched: what the pair was made of, and how it scored; no weights."""
+    return path in _SMALL or path.endswith(f"/{RESULTS_FILE}")

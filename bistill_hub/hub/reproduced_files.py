@@ -14,8 +14,7 @@ from ..evaluation.results import RESULTS_FILE
 from ..model.modeling_bistill import BASE_FILE
 from ..sentence_encoders import MODULE_PATHS
 from ..sources import file_sha256
-from .pair_folder import CONFIG_FILE, TOKENIZER_FILES
-from .published_pair import RECIPE_FILE
+from .pair_folder import CONFIG_FILE, RECIPE_FILE, TOKENIZER_FILES
 from .repository import DELTA_FILE, files_of, is_allowed
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def compare_files(prepared: Prepared, repository: Path, endpoint: str | None) ->
         from .remote import changes_against
 
         found = changes_against(
-            prepared.pair.name,
+            prepared.pair.shown,
             repository,
             ours,
             revision=prepared.pair.commit,
@@ -172,7 +171,7 @@ def _fetch_weights(prepared: Prepared, files: Sequence[ComparedFile], endpoint: 
 
     for file in files:
         Console(stderr=True, quiet=not progress).print(f"Fetching {file.path} ({(file.size or 0) / 1e6:,.1f} MB)")
-    name, paths = prepared.pair.name, [file.path for file in files]
+    name, paths = prepared.pair.shown, [file.path for file in files]
     api = HfApi(endpoint=endpoint and endpoint.rstrip("/"))
     try:
         with explained(name):

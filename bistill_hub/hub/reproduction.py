@@ -168,7 +168,7 @@ def compare(
     before, now = prepared.published.versions, versions()
     verdict, differences = _judge(scores, files)
     return Reproduction(
-        pair=prepared.pair.name,
+        pair=prepared.pair.shown,
         commit=prepared.pair.commit,
         verdict=verdict,
         differences=differences,

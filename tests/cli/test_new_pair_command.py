@@ -47,16 +47,16 @@ def refused(result, *parts):
     assert result.exit_code == 2, (result.output, result.exception)
     for part in parts:
         assert part in result.stderr
-    assert not os.path.exists("recipes"), "nothing is written"
+    assert not os.path.exists("en_yo.py"), "nothing is written"
 
 
 def test_the_recipe_is_short_loads_anywhere_and_names_files_relative_to_itself(place, monkeypatch):
     result = invoke(*WORDS, "--offline")
     assert result.exit_code == 0, result.output
-    text = Path("recipes/en_yo.py").read_text()
+    text = Path("en_yo.py").read_text()
     assert len([line for line in text.partition("RECIPE = ")[2].partition("\n)\n")[0].splitlines() if line]) <= 30
     monkeypatch.chdir("/")
-    recipe = load_recipe(place / "recipes" / "en_yo.py")
+    recipe = load_recipe(place / "en_yo.py")
     assert recipe.name == "bistill-en-yo"
     assert recipe.license == "apache-2.0"
     assert [(each.code, each.name) for each in recipe.languages] == [("en", "English"), ("yo", "Yoruba")]
@@ -89,7 +89,7 @@ def test_absolute_paths_and_variables_stay_as_they_were_given(place, monkeypatch
     words = [str(place / "en.txt") if word == "en.txt" else word for word in WORDS]
     words = ["$TEXTS/yo.txt" if word == "yo.txt" else word for word in words]
     assert invoke(*words, "--offline").exit_code == 0
-    recipe = load_recipe(Path("recipes/en_yo.py"))
+    recipe = load_recipe(Path("en_yo.py"))
     assert (recipe.source.text.path, recipe.target.text.path) == (str(place / "en.txt"), "$TEXTS/yo.txt")
 
 
@@ -109,12 +109,12 @@ def test_without_a_network_it_says_so_and_goes_on(place):
 
 def test_files_that_are_there_are_not_overwritten(place):
     assert invoke(*WORDS, "--offline").exit_code == 0
-    Path("recipes/en_yo.card.md").write_text("Read by nobody else.\n")
+    Path("en_yo.card.md").write_text("Read by nobody else.\n")
     again = invoke(*WORDS, "--offline", "--name", "other")
     assert again.exit_code == 2
-    assert "recipes/en_yo.py: there is such a file already" in again.stderr
+    assert "en_yo.py: there is such a file already" in again.stderr
     assert invoke(*WORDS, "--offline", "--name", "other", "--overwrite").exit_code == 0
-    recipe = load_recipe(Path("recipes/en_yo.py"))
+    recipe = load_recipe(Path("en_yo.py"))
     assert (recipe.name, recipe.limits) == ("other", "Read by nobody else.\n"), "what people wrote stays"
 
 
@@ -143,7 +143,7 @@ def test_types_of_names_that_training_lacks_are_read_as_none(place):
     file.write_text(file.read_text() + "\nLagos\tB-LOC\n2020\tB-DATE\nApril\tI-DATE\n")
     result = invoke(*WORDS, "--offline")
     assert "DATE is read as O, for training has no such label" in result.stdout, result.output
-    test = load_recipe(Path("recipes/en_yo.py")).tasks[0].test_target
+    test = load_recipe(Path("en_yo.py")).tasks[0].test_target
     assert dict(test.label_map) == {"DATE": "O"}
     assert test.file.is_file()
 
@@ -154,7 +154,7 @@ def test_on_a_terminal_it_asks_again_until_an_answer_is_right(place, monkeypatch
     result = invoke("en", "yo", "--offline", input="\n".join(answers) + "\n")
     assert result.exit_code == 0, result.output
     assert "Error: --source-text = 'no.txt': there is no such file" in result.output
-    recipe = load_recipe(Path("recipes/en_yo.py"))
+    recipe = load_recipe(Path("en_yo.py"))
     assert recipe.teacher.model == "google-bert/bert-base-multilingual-cased"
     assert recipe.license == "mit"
     assert recipe.tasks[0].train.name == "train.en.conll"
@@ -163,7 +163,7 @@ def test_on_a_terminal_it_asks_again_until_an_answer_is_right(place, monkeypatch
 def test_nothing_is_written_where_the_last_answer_is_no(place, monkeypatch):
     monkeypatch.setattr(module, "_on_terminal", lambda: True)
     assert invoke(*WORDS, "--teacher", "some/teacher", "--offline", input="n\n").exit_code == 1
-    assert not Path("recipes").exists()
+    assert not Path("en_yo.py").exists()
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_what_the_hub_has_is_told_and_goes_into_the_recipe(place, hub):
         "ner: known test sets in yo: masakhaner, masakhaner2, wikiann",
     ):
         assert line in result.stdout, result.stdout
-    recipe = load_recipe(Path("recipes/en_yo.py"))
+    recipe = load_recipe(Path("en_yo.py"))
     assert dict(recipe.teacher.language_deltas) == {
         "en": "legacy:cambridgeltl/mbert-lang-sft-en-small",
         "yo": "legacy:cambridgeltl/mbert-lang-sft-yor-small",
@@ -230,7 +230,7 @@ def test_benchmarks_stand_in_for_files_in_english(place):
     refused(result, "--test-target qa=FILE = 'qa.json': there is no such file")
     result = invoke(*words[:-1], "ner", "--license", "mit", "--offline")
     assert result.exit_code == 0, result.output
-    recipe = load_recipe(Path("recipes/en_yo.py"))
+    recipe = load_recipe(Path("en_yo.py"))
     (task,) = recipe.tasks
     assert [source.dataset for source in task.sources.values()] == [
         *["BramVanroy/universal_ner"] * 3,
@@ -245,10 +245,10 @@ def test_benchmarks_stand_in_for_files_in_english(place):
 def test_from_two_text_files_to_a_smoke_run_that_says_what_it_is(place, tiny_teacher_dirs, monkeypatch, tmp_path):
     result = invoke(*WORDS, "--teacher", tiny_teacher_dirs["bert"], "--offline")
     assert result.exit_code == 0, result.output
-    planned = CliRunner().invoke(cli.main, ["plan", "recipes/en_yo.py", "--no-trial", "--json"])
+    planned = CliRunner().invoke(cli.main, ["plan", "en_yo.py", "--no-trial", "--json"])
     assert planned.exit_code == 0, planned.output
     assert [stage["slug"] for stage in json.loads(planned.stdout)["stages"]][-1] == "package"
-    ran = CliRunner().invoke(cli.main, ["run", "recipes/en_yo.py", "--smoke", "--quiet", "--set", "speed.seconds=0"])
+    ran = CliRunner().invoke(cli.main, ["run", "en_yo.py", "--smoke", "--quiet", "--set", "speed.seconds=0"])
     assert ran.exit_code == 0, (ran.output, ran.exception)
     assert "Scores of a smoke run" in ran.stdout
     pair = Path("runs/bistill-en-yo-smoke/package/repository")

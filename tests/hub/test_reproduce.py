@@ -91,8 +91,13 @@ def pair(publisher, sketches, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def hub(pair, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch, serving(patch, tmp_path_factory.mktemp("home")) as server:
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def hub(pair, home):
+    with pytest.MonkeyPatch.context() as patch, serving(patch, home) as server:
         patch.setenv("HF_TOKEN", server.user("bob").token)
         server.create(REPO, pair)
         with nothing_changes(server):
@@ -177,10 +182,9 @@ def test_the_report_names_no_place_and_no_token(reproduced, hub, publisher, ours
     assert [secret for secret in secrets if secret in both] == []
 
 
-def test_only_small_files_are_fetched(reproduced, hub, tmp_path_factory):
-    home = tmp_path_factory.getbasetemp()
-    assert [file for file in home.glob("home*/**/*.safetensors")] == []
-    assert list(home.glob("home*/**/recipe.json"))
+def test_only_small_files_are_fetched(reproduced, home):
+    assert list(home.rglob("*.safetensors")) == []
+    assert list(home.rglob("recipe.json"))
 
 
 def test_everything_that_is_still_to_be_named_is_listed_at_once(hub, ours, tmp_path):
