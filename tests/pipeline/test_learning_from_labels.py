@@ -8,7 +8,7 @@ from untrained import untrained
 from bistill_hub import InputError, Recipe, SparseDelta, run
 from bistill_hub.evaluation.results import RESULTS_FILE, read_results
 from bistill_hub.model.sparse_delta import state_sha256
-from bistill_hub.pipeline import order, stages
+from bistill_hub.pipeline import order, task_training
 from bistill_hub.pipeline.plan import plan
 from bistill_hub.pipeline.preflight import preflight
 from bistill_hub.pipeline.survey import look
@@ -118,7 +118,7 @@ def test_the_recipes_weights_reach_phase_2(recipe, tmp_path, monkeypatch):
         given.update(vars(args), teacher=kwargs["teacher"])
         raise Known
 
-    monkeypatch.setattr(stages, "SparseTaskDistillationTrainer", trainer)
+    monkeypatch.setattr(task_training, "SparseTaskDistillationTrainer", trainer)
     changes |= {"tasks.ner.distillation.logits_weight": 3.0, "baselines": []}
     with pytest.raises(Known):
         run(recipe.replace(changes), tmp_path, progress=False)
