@@ -25,7 +25,7 @@ def snippets(language):
 
 def given(command):
     """Give a command; the output of a finished one."""
-    words = shlex.split(command)
+    words = shlex.split(command.replace("\\\n", " "))
     result = CliRunner().invoke(cli.main, [*words[1:], "--quiet"])
     assert result.exit_code == 0, f"{command}\n{result.output}"
     return result.output
