@@ -346,11 +346,28 @@ def _looked_at(pair: NewPair) -> NewPair:
         fields = {key: f"{_option(key)} {task}" for key in FIELDS}
         seen = look_at_task(task, {key: source_of(place) for key, place in places.items()}, fields)
         for key, place in places.items():
-            click.echo(f"tasks.{task}.{key}: {seen.get(key, in_short(place))}")
+            told = _in_text(pair, task, key) if key in seen else ""
+            click.echo(f"tasks.{task}.{key}: {seen.get(key, in_short(place))}{told}")
         tasks[task] = {
             key: replace(place, label_map=seen[key].renamed) if key in seen else place for key, place in places.items()
         }
     return replace(pair, tasks=tasks)
+
+
+def _in_text(pair: NewPair, task: str, key: str) -> str:
+    """Say whether the sentences of a test set are in the text of their language; nothing where that cannot be seen."""
+    from ..new_pair.choices import source_of
+    from ..new_pair.local_files import count_in_text
+    from ..sources import TextSource
+
+    texts = {"test_source": pair.texts[0], "test_target": pair.texts[1]}
+    if key not in texts or texts[key].path is None:
+        return ""
+    text = TextSource(path=texts[key].path)
+    count = count_in_text(task, source_of(pair.tasks[task][key]), text)
+    if count is None:
+        return ""
+    return f"; {text.name} holds {f'{count:,} of them: remove them there' if count else 'none of them'}"
 
 
 def _unverified(pair: NewPair, offer: Offer, card: str) -> tuple[str, ...]:

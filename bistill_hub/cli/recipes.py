@@ -48,7 +48,8 @@ def _print(recipes: Sequence[ShippedRecipe]) -> None:
     from rich.table import Table
 
     table = Table(title=f"Recipes: {len(recipes)}")
-    for name in ("name", "pair", "target", "teacher", "tasks"):
+    table.add_column("name", no_wrap=True)  # it is what one copies
+    for name in ("pair", "target", "teacher", "tasks"):
         table.add_column(name, overflow="fold")
     table.add_column("unverified", justify="right")
     table.add_column("needs", overflow="fold")

@@ -13,8 +13,10 @@ from ..sources import LabelledSource, TextSource
 from ..tasks import get_task
 from ..tasks.ner import Ner
 from ..tasks.task import Task, source_file
+from ..tasks.token_classification import TokenClassification
 
 _LOOKED_AT = 200
+_FEWEST_WORDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,35 @@ def look_at_task(task: str, sources: Mapping[str, LabelledSource], fields: Mappi
             renamed=renamed,
         )
     return seen
+
+
+def count_in_text(task: str, test: LabelledSource, text: TextSource) -> int | None:
+    """Count the sentences of a local test set that are lines of a text too, whatever the case and the spaces.
+
+    Sentences of fewer than five words are left out, as different texts may well share them.
+
+    Args:
+        task: The task's name.
+        test: The test set.
+        text: The text, which has been looked at.
+
+    Returns:
+        The number of such sentences; None where the task is not one of labelled words.
+
+    Raises:
+        InputError: there is no such task, or the test set is malformed.
+    """
+    kind = get_task(task)
+    if not isinstance(kind, TokenClassification):
+        return None
+    sentences = [_run_together("".join(words)) for words in kind.read(test)["tokens"] if len(words) >= _FEWEST_WORDS]
+    wanted = set(sentences)
+    found = {line for line in map(_run_together, text.lines()) if line in wanted}
+    return sum(sentence in found for sentence in sentences)
+
+
+def _run_together(text: str) -> str:
+    return "".join(text.casefold().split())
 
 
 def _to_rename(kind: Task, own: tuple[str, ...], labels: tuple[str, ...]) -> dict[str, str]:

@@ -84,6 +84,18 @@ def test_what_the_files_hold_and_what_comes_next_is_told(place):
     ]
 
 
+def test_test_sentences_that_the_text_holds_are_told(place):
+    words = ["Ọjọ́", "kan", "ni", "Ìbàdàn", "rí", "."]
+    Path("test.yo.conll").write_text("".join(f"{word}\tO\n" for word in words) + "\nÓ\tO\ndára\tO\n.\tO\n")
+    Path("yo.txt").write_text("Ó dára.\nỌjọ́ kan ni Ìbàdàn.\n")
+    told = "tasks.ner.test_target: test.yo.conll: CoNLL columns, 2 examples; labels O; yo.txt holds "
+    assert f"{told}none of them\n" in invoke(*WORDS, "--offline").stdout, "three words are common property"
+    Path("yo.txt").write_text("Ó dára.\nỌJỌ́ KAN NI ÌBÀDÀN RÍ.\n")
+    result = invoke(*WORDS, "--offline", "--overwrite")
+    assert f"{told}1 of them: remove them there\n" in result.stdout, result.output
+    assert result.exit_code == 0
+
+
 def test_absolute_paths_and_variables_stay_as_they_were_given(place, monkeypatch):
     monkeypatch.setenv("TEXTS", str(place))
     words = [str(place / "en.txt") if word == "en.txt" else word for word in WORDS]
@@ -95,7 +107,7 @@ def test_absolute_paths_and_variables_stay_as_they_were_given(place, monkeypatch
 
 def test_everything_that_is_missing_is_named_at_once(place):
     refused(
-        invoke("en", "bzs", "--tasks", "pos", "--offline"),
+        invoke("en", "sr-Latn", "--tasks", "pos", "--offline"),
         "--target-name, --source-text, --target-text, --train pos=FILE, --validation pos=FILE, ",
         "--test-source pos=FILE, --test-target pos=FILE, --license",
     )

@@ -40,9 +40,10 @@ def place(tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
 
 def test_the_tutorials_steps_in_their_order(place, monkeypatch, capsys):
     codes = [code for _, code in snippets(PAGE)]
-    setup, pretrain, known, new, card, plan, steps, smoke, run, check, load, push = codes
+    setup, folder, pretrain, known, new, card, plan, steps, smoke, run, check, load, push = codes
     shown = next(code for _, code in snippets("quick_start.md"))
     assert setup.replace(" -e .", " .") == shown
+    assert [words[0] for words in commands(folder)] == ["mkdir", "cd"]
     assert understood(commands(pretrain)[0])["output"].name == "teacher"
     assert "en_yo" in given(commands(known)[0])
 
@@ -51,10 +52,13 @@ def test_the_tutorials_steps_in_their_order(place, monkeypatch, capsys):
         assert step.strip() in told, "what comes next is what the tutorial does next"
     script = place / "en_yo.py"
     text = script.read_text(encoding="utf-8")
-    old, changed_line = (line[1:] for line in steps.splitlines())
-    there = old if old in text else next(line for line in text.splitlines() if line.startswith(old.rstrip(",")))
-    script.write_text(text.replace(f"{there}\n", f"{changed_line}\n"), encoding="utf-8")
-    assert load_recipe(script).bilingual.steps == 2000
+    there, instead = ("".join(f"{line[1:]}\n" for line in steps.splitlines() if line[0] == sign) for sign in "-+")
+    assert text.count(f"\n{there}") == 1
+    script.write_text(text.replace(f"\n{there}", f"\n{instead}"), encoding="utf-8")
+    small = load_recipe(script)
+    assert small.bilingual.steps == 2000
+    assert [small.tasks[0].teacher.epochs, small.tasks[0].distillation.sparse_epochs] == [1, 1]
+    assert "".join(small.unverified).count("limits: ") == 1, "the line that step 5 takes out"
     stub = (place / "en_yo.card.md").read_text(encoding="utf-8")
     assert stub.count(TO_FILL_IN) == 4
     titles = [re.findall(r"^\*\*.+?\*\*", each, re.MULTILINE) for each in (stub, card)]
