@@ -181,11 +181,14 @@ def _apart(scores: Sequence[Score], size: Callable[[Score], float], span: float)
     for score in scores:
         by_size.setdefault(size(score), []).append(score)
     points = []
+    several = len({score.seeds for score in scores}) > 1
     for x, equal in by_size.items():
         for number, score in enumerate(equal):
             moved = x * math.exp(_APART * span * (number - (len(equal) - 1) / 2))
             contender = CONTENDERS[score.contender]
-            points.append(_Point(contender.label, _GROUPS[contender.group][0], moved, score))
+            word = "seed" if len(score.seeds) == 1 else "seeds"
+            seeds = f" ({word} {', '.join(map(str, score.seeds))})" if several else ""
+            points.append(_Point(f"{contender.label}{seeds}", _GROUPS[contender.group][0], moved, score))
     return points
 
 

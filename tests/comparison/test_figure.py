@@ -1,5 +1,6 @@
 """The figure of a comparison shows every contender by name, with nothing written over anything else."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib
@@ -123,3 +124,15 @@ def test_labels_keep_their_order_and_distance_within_the_edge(wanted):
     assert places[-1] <= 1
     if all(later - earlier >= gap for earlier, later in pairwise(wanted)):
         assert places == wanted
+
+
+def test_labels_tell_the_seeds_where_they_are_not_the_same_for_all():
+    first, second, *_ = scores_with([0.5, 0.4])
+    labels = [CONTENDERS[score.contender].label for score in (first, second)]
+
+    def written(*scores):
+        return {text.get_text() for text in comparison_figure(scores).findobj(Text)}
+
+    assert set(labels) <= written(first, second)
+    told = written(replace(first, seeds=(0, 1)), second)
+    assert {f"{labels[0]} (seeds 0, 1)", f"{labels[1]} (seed 0)"} <= told
