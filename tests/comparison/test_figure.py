@@ -131,7 +131,7 @@ def test_labels_tell_the_seeds_where_they_are_not_the_same_for_all():
     labels = [CONTENDERS[score.contender].label for score in (first, second)]
 
     def written(*scores):
-        return {text.get_text() for text in comparison_figure(scores).findobj(Text)}
+        return {text.get_text() for text in comparison_figure(scores, synthetic=False).findobj(Text)}
 
     assert set(labels) <= written(first, second)
     told = written(replace(first, seeds=(0, 1)), second)
