@@ -118,24 +118,36 @@ def load_language_model(model: str, revision: str | None = None) -> PreTrainedMo
     return None if missing else found
 
 
-def load_task_model(head: str, model: str, revision: str | None = None, **kwargs: Any) -> PreTrainedModel:
+def load_task_model(
+    head: str, model: str, revision: str | None = None, *, tuned: bool = False, **kwargs: Any
+) -> PreTrainedModel:
     """Load a model with a task head in float32; a head that the checkpoint lacks is initialised.
 
     Args:
         head: A key of `bistill_hub.model.configuration_bistill.HEADS`.
         model: Hub id or folder.
         revision: Branch, tag or commit on the Hub.
+        tuned: The checkpoint has to have the head.
         kwargs: Passed on, such as `id2label`.
 
     Raises:
-        InputError: there is no such model, it has no safetensors weights, or the encoder's are not all there.
+        InputError: there is no such model, it has no safetensors weights, or the encoder's, or a tuned head's, are not
+            all there.
     """
     from transformers.models.auto import modeling_auto
 
     from .model.configuration_bistill import HEADS
 
     found, missing = _load_weights(getattr(modeling_auto, HEADS[head]), model, revision, **kwargs)
-    _check_whole(model, [name for name in missing if name.startswith(f"{found.base_model_prefix}.")])
+    of_encoder = [name for name in missing if name.startswith(f"{found.base_model_prefix}.")]
+    _check_whole(model, of_encoder)
+    if tuned and (of_head := sorted(set(missing) - set(of_encoder))):
+        raise InputError(
+            f"the checkpoint lacks {of_head[0]}, so it was not tuned for a task with this head ({head})",
+            field="teacher.model",
+            value=model,
+            remedy="name a model that was, or leave it out, and the teacher is fine-tuned here",
+        )
     return found
 
 

@@ -19,7 +19,7 @@ from ..student.backbones import backbone_for
 from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from ..teacher import LEGACY_PREFIX, load_config, load_delta, load_language_model, load_tokenizer
+from ..teacher import LEGACY_PREFIX, load_config, load_delta, load_language_model, load_task_model, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
         InputError: the output cannot be written; the Hub knows no such language or licence; the teacher cannot be
             loaded, is of an unsupported architecture, or does not have the layers that are asked for; the machine
             cannot train in a precision that is asked for; phase 1 is to learn nothing, or by a head or mask token that
-            there is not; a corpus is missing or empty; labelled data are missing, malformed or hold labels that
-            training lacks; there is no such task.
+            there is not; a task's tuned teacher has no head for it; a corpus is missing or empty; labelled data are
+            missing, malformed or hold labels that training lacks; there is no such task.
     """
     check_writable(output_dir)
     codes = (recipe.source.code, recipe.target.code)
@@ -84,6 +84,9 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
     check_vocabulary(recipe, tokenizer)
     check_bilingual(recipe, tokenizer)
+    for settings, task in tasks:
+        if settings.teacher.model is not None and settings.teacher.delta is None:
+            load_task_model(task.head, settings.teacher.model, settings.teacher.revision, tuned=True)
     if asking_for_head(recipe):
         check_head(recipe, load_language_model(recipe.teacher.model, recipe.teacher.revision) is not None)
     for field, text in texts.items():

@@ -65,7 +65,8 @@ def tune_teacher(
     revision = settings.revision if settings.model else recipe.teacher.revision
     tokenizer = load_tokenizer(place, revision)
     set_seed(recipe.seed)
-    model = load_task_model(task.head, place, revision, **_label_fields(data.labels))
+    tuned = settings.model is not None and settings.delta is None and not random_weights
+    model = load_task_model(task.head, place, revision, tuned=tuned, **label_fields(data.labels))
     language = {}
     if random_weights:
         model = type(model)(model.config)
@@ -137,7 +138,7 @@ def distil_task(
         token_map = load_file(student / TOKEN_MAP_FILE)["token_map"]
         taught_by["teacher"] = trim_vocabulary(load_task_model(task.head, str(teacher)), token_map)
     set_seed(recipe.seed)
-    model = load_task_model(task.head, str(student), **_label_fields(data.labels))
+    model = load_task_model(task.head, str(student), **label_fields(data.labels))
     features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
     work = folder / WORK_FOLDER
     steps = max(1, round(len(features) / settings.batch_size / settings.accumulation * settings.sparse_epochs))
@@ -236,7 +237,8 @@ def _watched(recipe: Recipe, data: TaskData, tokenizer: PreTrainedTokenizerFast)
     }
 
 
-def _label_fields(labels: tuple[str, ...]) -> dict[str, Any]:
+def label_fields(labels: tuple[str, ...]) -> dict[str, Any]:
+    """The labels as fields of a model's configuration."""
     if not labels:
         return {}
     return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}

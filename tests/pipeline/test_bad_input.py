@@ -237,3 +237,10 @@ def test_a_data_set_of_the_hub_that_cannot_be_reached(attempt):
 def test_a_text_in_a_table_that_is_broken(attempt, tmp_path):
     (tmp_path / "text.jsonl").write_text('{"text": "Habari"\n[\n')
     refused(attempt(f"target.text={tmp_path / 'text.jsonl'}"), "text.jsonl", "reading it failed", "Correct the file")
+
+
+def test_a_tuned_teacher_without_a_head_for_the_task(attempt, tiny_teacher_dirs):
+    untuned = tiny_teacher_dirs["xlm-roberta"]
+    refused(
+        attempt(f"tasks.ner.teacher.model={untuned}"), "teacher.model", untuned, "classifier", "token-classification"
+    )
