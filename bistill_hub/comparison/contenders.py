@@ -6,22 +6,28 @@ All students have the same steps, batches, block size, learning rates and layers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import InputError
-from ..recipe import Recipe
+from ..recipe import Recipe, TaskRecipe, TaskTeacher
 
 Group = Literal["pair", "teacher", "trimming", "multilingual", "scratch", "ablation", "published"]
-Scored = Literal["teacher", "trimmed_teacher", "student"]
-"""Which model of a recipe's stages is scored: the task teacher, the same with the student's vocabulary, or the student
-after phase 2."""
+Scored = Literal["teacher", "trimmed_teacher", "sparse_teacher", "student"]
+"""Which model of a recipe's stages is scored: the task teacher, the same with the student's vocabulary, the whole
+teacher after phase 2, or the student after phase 2."""
+
+OF_TASK_TEACHER: tuple[Scored, ...] = ("teacher", "trimmed_teacher")
+"""Those of the recipe's task teacher, for which no student is taught."""
+
+TUNING = {"epochs", "batch_size", "learning_rate", "precision"}
+"""How a recipe tunes a task's teacher; the other fields say what it takes instead."""
 
 Changes = Mapping[str, Any]
 """Dotted path to new value, as `Recipe.replace` takes them."""
 
-TEACHER, STUDENT_NAME = "teacher", "student"
+TEACHER, TEACHER_FULL, STUDENT_NAME = "teacher", "teacher_full", "student"
 ALWAYS = (TEACHER, STUDENT_NAME)
 
 _BASELINE_GROUPS = ("teacher", "trimming", "multilingual", "scratch")
@@ -95,7 +101,8 @@ class Contender:
         """Derive the contender's recipe from the pair's.
 
         Raises:
-            InputError: the contender needs further languages and the recipe names none, or its recipe is the student's.
+            InputError: the contender needs further languages and the recipe names none, or it is the teacher or the
+                student itself.
         """
         own = own_recipe(pair)
         if self.name in ALWAYS or self.scored == "trimmed_teacher":
@@ -110,12 +117,15 @@ class Contender:
         further: Changes = {"further_languages": pair.further_languages} if self.multilingual else {}
         derived = own.replace({**self.changes(own), **further})
         if derived == own:
+            same = "teacher" if self.scored == "teacher" else "student"
             raise InputError(
-                f"{self.name} would be the student itself: the recipe has nothing of what it leaves out or changes",
+                f"{self.name} would be the {same} itself: the recipe has nothing of what it leaves out or changes",
                 field="against",
                 value=self.name,
                 remedy="leave it out",
             )
+        if self.name == TEACHER_FULL:
+            return derived.only([task.name for task in own.tasks if _is_given(task)])
         return derived
 
 
@@ -125,15 +135,16 @@ def own_recipe(pair: Recipe) -> Recipe:
 
 
 def differences(derived: Recipe, own: Recipe) -> dict[str, Any]:
-    """What of a recipe is not as in another one: dotted path to value; further languages by their codes."""
-    ours, theirs = _flat(_plain(derived)), _flat(_plain(own))
-    return {path: value for path, value in ours.items() if path not in theirs or theirs[path] != value}
+    """What of a recipe, for its own tasks, is not as in another one: dotted path to value, None for what it lacks."""
+    ours, theirs = _flat(_plain(derived)), _flat(_plain(own.only([task.name for task in derived.tasks])))
+    changed = {path: value for path, value in ours.items() if path not in theirs or theirs[path] != value}
+    return changed | dict.fromkeys(path for path in theirs if path not in ours)
 
 
 def chosen(pair: Recipe, against: Sequence[str], layers: int | None) -> tuple[Contender, ...]:
     """Return the contenders that words name, with teacher and student, in the registry's order.
 
-    A word for a group leaves out what would be the student itself, and what the teacher cannot be cut to.
+    A word for a group leaves out what would be teacher or student themselves, and what the teacher cannot be cut to.
 
     Args:
         pair: The pair's recipe.
@@ -164,9 +175,10 @@ def chosen(pair: Recipe, against: Sequence[str], layers: int | None) -> tuple[Co
 
 
 def _differs(contender: Contender, pair: Recipe) -> bool:
-    """Whether a contender is another model than the pair's student."""
+    """Whether a contender is another model than the pair's teacher and student."""
     own = own_recipe(pair)
-    return contender.scored != "student" or contender.multilingual or own.replace(contender.changes(own)) != own
+    always = contender.name in ALWAYS or contender.scored == "trimmed_teacher" or contender.multilingual
+    return always or own.replace(contender.changes(own)) != own
 
 
 def _fits(contender: Contender, pair: Recipe, layers: int | None) -> bool:
@@ -210,16 +222,23 @@ def _fine_tuned(recipe: Recipe) -> Changes:
     return changes
 
 
+def _is_given(task: TaskRecipe) -> bool:
+    """Whether a task's teacher is not tuned here."""
+    return task.teacher.model is not None or task.teacher.delta is not None
+
+
+def _tuned_here(tasks: Iterable[TaskRecipe]) -> dict[str, Any]:
+    """Without the tuned models and task SFTs that are given: the teacher is fine-tuned in their place."""
+    nothing = TaskTeacher().model_dump(exclude=TUNING)
+    return {f"tasks.{task.name}.teacher.{field}": value for task in tasks for field, value in nothing.items()}
+
+
 def _layers(factor: int) -> Changes:
     return {"student.layer_reduction_factor": factor, "student.layers": None, "student.layer_map": None}
 
 
-def _lrf(factor: int) -> Callable[[Recipe], Changes]:
-    return lambda recipe: _layers(factor)
-
-
 def _lt_sft(recipe: Recipe) -> Changes:
-    """The whole teacher, tuned as sparsely as the student, on the labels."""
+    """The whole teacher, tuned as sparsely as the student, on the labels; `sparse_teacher` says what it wears."""
     return {**_layers(1), **_FOR_ALL_LANGUAGES, **_NO_PHASE_1, **_of_tasks(recipe, {"learns_from": "labels"})}
 
 
@@ -238,9 +257,9 @@ def _published(model: str) -> Callable[[Recipe], Changes]:
 
     def changes(recipe: Recipe) -> Changes:
         found: dict[str, Any] = {"teacher.model": model, "teacher.revision": None, "teacher.language_deltas": {}}
+        found |= _tuned_here(recipe.tasks)
         for task in recipe.tasks:
             prefix = f"tasks.{task.name}.teacher"
-            found |= {f"{prefix}.model": None, f"{prefix}.revision": None, f"{prefix}.delta": None}
             found[f"{prefix}.epochs"] = task.distillation.sparse_epochs
             found[f"{prefix}.batch_size"] = task.distillation.batch_size * task.distillation.accumulation
         return found
@@ -249,6 +268,7 @@ def _published(model: str) -> Callable[[Recipe], Changes]:
 
 
 _ANSELL = "Ansell et al. 2023"
+_DEVLIN = "Devlin et al. 2019"
 _LT_SFT = "Ansell et al. 2022"
 _SANH = "Sanh et al. 2019"
 _WANG = "Wang et al. 2021"
@@ -256,9 +276,22 @@ _WANG = "Wang et al. 2021"
 CONTENDERS: Mapping[str, Contender] = {
     contender.name: contender
     for contender in (
-        Contender(name=TEACHER, label="teacher", group="teacher", source="fine-tuned in full", scored="teacher"),
+        Contender(name=TEACHER, label="teacher", group="teacher", source="the recipe", scored="teacher"),
         Contender(
-            name="teacher_sft", label="teacher, LT-SFT on labels", group="teacher", source=_LT_SFT, changes=_lt_sft
+            name=TEACHER_FULL,
+            label="teacher, tuned in full",
+            group="teacher",
+            source=_DEVLIN,
+            scored="teacher",
+            changes=lambda recipe: _tuned_here(task for task in recipe.tasks if _is_given(task)),
+        ),
+        Contender(
+            name="teacher_sft",
+            label="teacher, LT-SFT on labels",
+            group="teacher",
+            source=_LT_SFT,
+            scored="sparse_teacher",
+            changes=_lt_sft,
         ),
         Contender(
             name="trimmed_teacher",
@@ -311,14 +344,14 @@ CONTENDERS: Mapping[str, Contender] = {
             name="from_scratch",
             label="bilingual from scratch + phase 2",
             group="scratch",
-            source="Devlin et al. 2019",
+            source=_DEVLIN,
             changes=_fixed(_SCRATCH),
         ),
         Contender(
             name="from_scratch_fine_tuned",
             label="bilingual from scratch, fine-tuned",
             group="scratch",
-            source="Devlin et al. 2019",
+            source=_DEVLIN,
             changes=_fixed(_SCRATCH, fine_tuned=True),
         ),
         Contender(name="no_phase_1", label="no phase 1", group="ablation", source=_ANSELL, changes=_fixed(_NO_PHASE_1)),
@@ -343,8 +376,8 @@ CONTENDERS: Mapping[str, Contender] = {
             source=_ANSELL,
             changes=lambda recipe: _of_tasks(recipe, {"density": 1.0, "iterations": 1}),
         ),
-        Contender(name="lrf_2", label="LRF 2", group="ablation", source=_ANSELL, changes=_lrf(2)),
-        Contender(name="lrf_3", label="LRF 3", group="ablation", source=_ANSELL, changes=_lrf(3)),
+        Contender(name="lrf_2", label="LRF 2", group="ablation", source=_ANSELL, changes=lambda recipe: _layers(2)),
+        Contender(name="lrf_3", label="LRF 3", group="ablation", source=_ANSELL, changes=lambda recipe: _layers(3)),
         Contender(
             name="distilmbert",
             label="DistilmBERT (published)",

@@ -20,7 +20,7 @@ from ..pipeline.trial import Trial
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
 from .compare import check_tasks, checked_seeds, in_order
-from .contenders import CONTENDERS, chosen, own_recipe
+from .contenders import CONTENDERS, OF_TASK_TEACHER, chosen, own_recipe
 from .rows import Row, finished_stages, is_started, place_of, score_name
 
 _NOT_TIMED = {"steps", "evaluation_every", "evaluation_share", "learning_rate", "density", "iterations"} | {
@@ -224,7 +224,7 @@ def _scoring(trial: Trial, row: Row, facts: Facts) -> tuple[float | None, str]:
     if seconds is None:
         return None, note
     teacher, student = trial.tried["scoring", name]
-    speed = student if CONTENDERS[row.asked.contender].scored == "student" else teacher
+    speed = teacher if CONTENDERS[row.asked.contender].scored in OF_TASK_TEACHER else student
     tokens = sum(_tokens(facts.features[name, test]) for test in ("test_source", "test_target"))
     return tokens * speed.scoring / speed.tokens, ""
 

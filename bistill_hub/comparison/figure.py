@@ -35,11 +35,11 @@ _GROUPS = {
 }
 """By group its colour and what the legend calls it."""
 
-_WIDTH, _LABEL_HEIGHT, _LEAST_HEIGHT = 13.0, 0.19, 3.2  # inches
+_WIDTH, _LABEL_HEIGHT, _LEAST_HEIGHT, _AROUND = 13.0, 0.19, 3.2, 1.6  # inches
 _ROOM = 0.06
 """Share of a panel's width, in logarithms, that is left free on either side."""
-_APART = 0.014
-"""The same between models of equal size, which are drawn beside each other."""
+_APART, _ALL_APART = 0.03, 0.15
+"""The same between models of equal size, which are drawn beside each other: of two, and of all together at most."""
 _TICKS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8))
 
 
@@ -93,7 +93,7 @@ def comparison_figure(scores: Sequence[Score], *, synthetic: bool) -> Figure:
         raise InputError("there is nothing to draw", field="scores", value=[], remedy="leave the picture out")
     first = scores[0]
     with _style():
-        height = max(_LEAST_HEIGHT, _LABEL_HEIGHT * len(scores)) + 1.6
+        height = _panel_height(scores) + _AROUND
         layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
         figure = Figure(figsize=(_WIDTH, height), facecolor=BACKGROUND, layout=layout)
         FigureCanvasAgg(figure)
@@ -101,14 +101,20 @@ def comparison_figure(scores: Sequence[Score], *, synthetic: bool) -> Figure:
         figure.suptitle(f"{title}{' (synthetic)' if synthetic else ''}", fontsize=12)
         left, right = figure.subplots(1, 2)
         _draw_panel(left, scores, lambda score: score.size.parameters / 1e6)
-        left.set_xlabel("parameters of the encoder (millions)")
+        left.set_xlabel(f"parameters of the encoder (millions{_beside(scores, lambda score: score.size.parameters)})")
         left.set_ylabel(f"{first.metric} (%), 95 % interval")
         _draw_panel(right, scores, lambda score: score.size.flops_per_token * score.size.flops_length / 1e9)
-        right.set_xlabel(f"GFLOPs for an input of {first.size.flops_length} tokens")
+        beside = _beside(scores, lambda score: score.size.flops_per_token)
+        right.set_xlabel(f"GFLOPs for an input of {first.size.flops_length} tokens{beside}")
         _draw_legend(figure, scores)
         layout.execute(figure)  # makes the ticks too, which would take later settings
         figure.set_layout_engine(None)  # saving would lay everything out again, and draw it once more for that
         return figure
+
+
+def _panel_height(scores: Sequence[Score]) -> float:
+    """About how high a panel becomes, in inches: there is room for all labels."""
+    return max(_LEAST_HEIGHT, _LABEL_HEIGHT * len(scores))
 
 
 def label_places(wanted: Sequence[float], gap: float) -> list[float]:
@@ -126,6 +132,11 @@ def label_places(wanted: Sequence[float], gap: float) -> list[float]:
         places[index] = min(places[index], above)
         above = places[index] - gap
     return places
+
+
+def _beside(scores: Sequence[Score], size: Callable[[Score], float]) -> str:
+    """Say that models of equal size stand a little apart, where there are such."""
+    return "; equal ones side by side" if len({size(score) for score in scores}) < len(scores) else ""
 
 
 def _draw_panel(axes: Axes, scores: Sequence[Score], size: Callable[[Score], float]) -> None:
@@ -154,21 +165,21 @@ def _draw_panel(axes: Axes, scores: Sequence[Score], size: Callable[[Score], flo
     axes.set_ylim(bottom, top)
     points.sort(key=lambda point: point.score.score)
     wanted = [(100 * point.score.score - bottom) / (top - bottom) for point in points]
-    for point, place in zip(points, label_places(wanted, 1 / max(len(points), 2)), strict=True):
+    for point, place in zip(points, label_places(wanted, _LABEL_HEIGHT / _panel_height(scores)), strict=True):
         axes.annotate(
             point.label,
             (point.x, 100 * point.score.score),
             (1.04, place),
             textcoords="axes fraction",
             annotation_clip=False,
-            color=point.colour,
+            color=INK,
             fontsize=9,
             va="center",
             arrowprops={
                 "arrowstyle": "-",
                 "color": point.colour,
-                "linewidth": 0.6,
-                "alpha": 0.6,
+                "linewidth": 0.8,
+                "alpha": 0.8,
                 "shrinkA": 1,
                 "relpos": (0, 0.5),
             },
@@ -183,8 +194,9 @@ def _apart(scores: Sequence[Score], size: Callable[[Score], float], span: float)
     points = []
     several = len({score.seeds for score in scores}) > 1
     for x, equal in by_size.items():
+        apart = min(_APART, _ALL_APART / len(equal)) * span
         for number, score in enumerate(equal):
-            moved = x * math.exp(_APART * span * (number - (len(equal) - 1) / 2))
+            moved = x * math.exp(apart * (number - (len(equal) - 1) / 2))
             contender = CONTENDERS[score.contender]
             word = "seed" if len(score.seeds) == 1 else "seeds"
             seeds = f" ({word} {', '.join(map(str, score.seeds))})" if several else ""
@@ -203,7 +215,7 @@ def _set_ticks(axes: Axes) -> None:
         if len(ticks) < 3:
             numbers = [digit * 10.0**power for power in powers for digit in digits]
             ticks = [number for number in numbers if low <= number <= high]
-    if len(ticks) < 2:
+    if len(ticks) < 3:
         ticks = [float(number) for number in MaxNLocator(4).tick_values(low, high) if low <= number <= high]
     axes.set_xticks(ticks[:: math.ceil(len(ticks) / 7)])
     axes.xaxis.set_major_formatter("{x:,g}")

@@ -84,7 +84,7 @@ def remember(
     Args:
         folder: The comparison's folder.
         pair: The pair's recipe.
-        recipes: By contender its recipe, with the tasks that are asked for.
+        recipes: By contender its recipe, with those of the tasks asked for that it is about.
         seeds: The seeds that are asked for.
         failed: By contender and task, by seed what went wrong; a row that is asked for and not here has not failed.
 
@@ -97,6 +97,8 @@ def remember(
     for task in pair.tasks:
         rows = {contender: row for (contender, name), row in known.items() if name == task.name}
         for contender, recipe in recipes.items():
+            if all(each.name != task.name for each in recipe.tasks):
+                continue
             alone = recipe.only([task.name]).replace({"seed": 0})
             old = rows.get(contender)
             if old is None or old.recipe != alone:  # of other further languages, for example

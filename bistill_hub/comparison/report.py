@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..recipe import Recipe
-from .contenders import CONTENDERS, STUDENT_NAME, differences
+from .contenders import CONTENDERS, STUDENT_NAME, TEACHER, TUNING, differences
 from .memory import Remembered
+from .origins import in_one, phase_1_teacher, task_teacher, worn_at_test, worn_in_words
 from .rows import Asked
 from .table import COVERAGE, RESAMPLES, Score
 
@@ -49,13 +50,33 @@ class Comparison:
     def differences(self, contender: str) -> dict[str, Any]:
         """What a contender's recipe has otherwise than the student's, dotted path to value."""
         found: dict[str, Any] = {}
-        for row in self.rows:
-            if row.contender == contender:
-                own = next(
-                    each.recipe for each in self.rows if each.contender == STUDENT_NAME and each.task == row.task
-                )
-                found |= differences(row.recipe, own)
+        for row in self._rows_of(contender):
+            own = next(each.recipe for each in self._rows_of(STUDENT_NAME) if each.task == row.task)
+            found |= differences(row.recipe, own)
         return found
+
+    def task_teachers(self, contender: str) -> dict[str, str]:
+        """By task where a contender's task teacher comes from."""
+        return {row.task: task_teacher(row.recipe.tasks[0].teacher) for row in self._rows_of(contender)}
+
+    def after(self, contender: str) -> str:
+        """Say where a contender comes from: the idea's source, or for the teacher what the recipe says."""
+        if contender == TEACHER:
+            return in_one(self.task_teachers(contender))
+        return CONTENDERS[contender].source
+
+    def phase_1_teachers(self, contender: str) -> dict[str, str]:
+        """By task what teaches a contender in phase 1, with which language SFTs."""
+        scored = CONTENDERS[contender].scored
+        return {row.task: phase_1_teacher(row.recipe, scored) for row in self._rows_of(contender)}
+
+    def worn_at_test(self, contender: str) -> dict[str, dict[str, str | None]]:
+        """By task and language of the test data the language SFT that a contender carries there."""
+        scored = CONTENDERS[contender].scored
+        return {row.task: worn_at_test(row.recipe, row.recipe.tasks[0], scored) for row in self._rows_of(contender)}
+
+    def _rows_of(self, contender: str) -> list[Remembered]:
+        return [row for row in self.rows if row.contender == contender]
 
 
 def write_comparison(folder: Path, found: Comparison) -> None:
@@ -78,10 +99,13 @@ def to_json(found: Comparison) -> dict[str, Any]:
                 "name": name,
                 "label": CONTENDERS[name].label,
                 "group": CONTENDERS[name].group,
-                "source": CONTENDERS[name].source,
+                "source": found.after(name),
                 "unverified": CONTENDERS[name].unverified,
                 "scored": CONTENDERS[name].scored,
                 "differs_from_student": found.differences(name),
+                "task_teacher": found.task_teachers(name),
+                "phase_1_teacher": found.phase_1_teachers(name),
+                "language_sfts_at_test": found.worn_at_test(name),
             }
             for name in found.contenders
         ],
@@ -96,14 +120,13 @@ def to_json(found: Comparison) -> dict[str, Any]:
 def _budget_of(found: Comparison) -> dict[str, Any]:
     """What the student is given, which every other model gets too but for what is listed as different."""
     own, of_tasks = found.recipe, [row.recipe for row in found.rows if row.contender == STUDENT_NAME]
-    tuning = {"epochs", "batch_size", "learning_rate", "precision"}
     return {
         "student": own.student.model_dump(mode="json", exclude={"must_keep"}),
         "bilingual": own.bilingual.model_dump(mode="json"),
         "tasks": {
             task.name: {
                 "max_length": task.max_length,
-                "teacher": task.teacher.model_dump(mode="json", include=tuning),
+                "teacher": task.teacher.model_dump(mode="json", include=TUNING),
                 "distillation": task.distillation.model_dump(mode="json"),
             }
             for recipe in of_tasks
@@ -130,6 +153,7 @@ def to_csv(found: Comparison) -> str:
         fields["seeds"] = " ".join(map(str, score.seeds))
         fields["by_seed"] = " ".join(map(str, score.by_seed))
         fields |= {"group": CONTENDERS[score.contender].group, "synthetic": found.recipe.synthetic}
+        fields["task_teacher"] = found.task_teachers(score.contender)[score.task]
         lines.append(fields)
     text = io.StringIO()
     if lines:
@@ -181,14 +205,21 @@ def _score_section(found: Comparison, task: str, role: str, scores: Sequence[Sco
         "retention",
         "to student",
     ]
-    rows = [_cells(score) for score in scores]
+    rows = [[_label(found, score.contender, task), *_cells(score)] for score in scores]
     there = {score.contender for score in scores}
     for name in found.contenders:
         if name not in there and any(row.contender == name and row.task == task for row in found.rows):
             state = "failed" if any((a.contender, a.task) == (name, task) for a in found.failed) else "missing"
-            rows.append([CONTENDERS[name].label, *[""] * 5, state, *[""] * 4])
+            rows.append([_label(found, name, task), *[""] * 5, state, *[""] * 4])
     rows += [[CONTENDERS[name].label, *[""] * 5, "not run, unverified", *[""] * 4] for name in _not_run(found)]
     return [title, note, _table(header, rows)]
+
+
+def _label(found: Comparison, name: str, task: str) -> str:
+    """A row's name; the teacher's says where it comes from."""
+    if name == TEACHER:
+        return f"{CONTENDERS[name].label}, {found.task_teachers(name)[task]}"
+    return CONTENDERS[name].label + (", unverified" if CONTENDERS[name].unverified else "")
 
 
 def _cells(score: Score) -> list[str]:
@@ -199,9 +230,7 @@ def _cells(score: Score) -> list[str]:
         retention = f"{100 * kept.retention:.1f}" + (
             "" if ends[0] is None or ends[1] is None else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
         )
-    contender = CONTENDERS[score.contender]
     return [
-        contender.label + (", unverified" if contender.unverified else ""),
         str(size.layers),
         f"{size.vocabulary:,}",
         f"{size.parameters / 1e6:.4g}",
@@ -239,14 +268,18 @@ def _settings(values: Mapping[str, Any]) -> str:
 
 
 def _recipes(found: Comparison) -> str:
+    speaking = bool(found.recipe.teacher.language_deltas)
     rows = []
     for name in found.contenders:
         contender = CONTENDERS[name]
         changed = ", ".join(f"`{path}` {_value(value)}" for path, value in found.differences(name).items())
         if contender.scored != "student" and not changed:
             changed = "the stages of the student's recipe"
-        rows.append([contender.label, contender.source, changed or "nothing"])
-    return _table(["model", "after", "differs"], rows)
+        worn = {task: worn_in_words(languages) for task, languages in found.worn_at_test(name).items()}
+        languages = [in_one(found.phase_1_teachers(name)), in_one(worn)] if speaking else []
+        rows.append([contender.label, found.after(name), changed or "nothing", *languages])
+    columns = ["teacher's language SFTs in phase 1", "language SFTs at the test"] if speaking else []
+    return _table(["model", "after", "differs", *columns], rows)
 
 
 def _value(value: Any) -> str:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ..pipeline.manifest import StageRecord, finished, started
-from ..pipeline.order import Stage, stages_of
+from ..pipeline.order import PHASE_1, Stage, stages_of
 from ..pipeline.preflight import TaskData
 from ..pipeline.shared import place_by_content
 from ..recipe import Recipe
 from .contenders import Contender
 from .scoring import SCORES, score_stage
+from .sparse_teacher import speaking_stage
 
 STAGES_FOLDER = "stages"
 
@@ -72,8 +73,11 @@ def rows_of(
         seeded = recipe.replace({"seed": seed})
         own = [replace(data[task.name], recipe=task) for task in seeded.tasks]
         stages = {stage.name: stage for stage in stages_of(seeded, own, command="", progress=progress)}
+        deltas = stages[PHASE_1].settings["deltas"]
+        if contender.scored == "sparse_teacher":
+            stages[PHASE_1] = speaking_stage(seeded, stages[PHASE_1])
         for task in own:
-            scores = score_stage(seeded, task, contender.scored, stages, progress=progress)
+            scores = score_stage(seeded, task, contender.scored, stages, deltas, progress=progress)
             wanted = _needed(scores, stages)
             rows.append(Row(Asked(contender.name, seed, task.recipe.name), seeded, task, wanted))
     return rows

@@ -19,6 +19,7 @@ from ..pipeline.scoring import TaskFolders, load_scored
 from ..recipe import Language, Recipe
 from ..student.backbones import backbone_for
 from .contenders import Scored
+from .sparse_teacher import load_sparse_teacher
 
 if TYPE_CHECKING:
     from ..pipeline.preflight import TaskData
@@ -35,7 +36,13 @@ _UNUSED = ("baselines",)
 
 
 def score_stage(
-    recipe: Recipe, task: TaskData, scored: Scored, stages: Mapping[str, Stage], *, progress: bool
+    recipe: Recipe,
+    task: TaskData,
+    scored: Scored,
+    stages: Mapping[str, Stage],
+    deltas: Mapping[str, Any],
+    *,
+    progress: bool,
 ) -> Stage:
     """Return the stage that scores one model of a recipe on a task.
 
@@ -44,13 +51,21 @@ def score_stage(
         task: The task's data.
         scored: Which of its models.
         stages: The recipe's stages by name.
+        deltas: By language what the stages depend on of the recipe's language SFTs.
         progress: Show progress bars.
     """
     name = task.task.name
     teacher, phase_2 = f"{name} teacher", f"{name} phase 2"
-    needs = {"teacher": (teacher,), "trimmed_teacher": (STUDENT, teacher), "student": (PHASE_1, phase_2)}[scored]
+    needs = {
+        "teacher": (teacher,),
+        "trimmed_teacher": (STUDENT, teacher),
+        "sparse_teacher": (STUDENT, phase_2),
+        "student": (PHASE_1, phase_2),
+    }[scored]
     tests = stages[f"{name} evaluation"].settings
     settings = {field: value for field, value in tests.items() if field not in _UNUSED}
+    if scored == "sparse_teacher" and deltas:  # wherever the task teacher comes from
+        settings["deltas"] = deltas
     return Stage(
         f"{name} {SCORES}",
         needs,
@@ -93,7 +108,7 @@ def score_model(
     folders = _folders(task.task.name, done)
     results, size = [], None
     for role, language, source in tests_of(recipe, task):
-        model, tokenizer = load_scored(recipe, scored, task, folders, work, language=language.code)
+        model, tokenizer = _loaded(recipe, scored, task, folders, work, language.code)
         if size is None:
             longest = backbone_for(model.config).longest_input(model.config)
             size = measure_size(model, length=min(FLOPS_LENGTH, longest))
@@ -115,6 +130,17 @@ def score_model(
         results.append(replace(result, synthetic=recipe.synthetic, smoke=recipe.smoke))
     write_results(folder / RESULTS_FILE, results, versions())
     return {"size": None if size is None else asdict(size)}
+
+
+def _loaded(
+    recipe: Recipe, scored: Scored, task: TaskData, folders: TaskFolders, work: Path, language: str
+) -> tuple[Any, Any]:
+    """Load what is to be scored on data of a language, and its tokenizer."""
+    if scored != "sparse_teacher":
+        return load_scored(recipe, scored, task, folders, work, language=language)
+    if folders.uncut is None or folders.delta is None:
+        raise ValueError("the stages that leave the sparsely tuned teacher were not done")
+    return load_sparse_teacher(recipe, task, folders.uncut, folders.delta, language=language)
 
 
 def _folders(task: str, done: Mapping[str, StageRecord]) -> TaskFolders:

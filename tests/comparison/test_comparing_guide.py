@@ -2,33 +2,22 @@
 
 import json
 import re
-import shlex
-from pathlib import Path
 
 import miniature
 import pytest
-from click.testing import CliRunner
 from compared import small_pair
+from doc_pages import ROOT, claimed, executed, given, written
 
-from bistill_hub import cli
 from bistill_hub.comparison import cost as costing
 from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, WORDS
 from bistill_hub.comparison.table import RESAMPLES
 
-DOCS = Path(__file__).parents[2] / "docs" / "comparing.md"
-GUIDE = DOCS.read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+SNIPPETS = claimed(__name__, "docs/comparing.md")
 
 
 def snippets(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-
-
-def given(command):
-    """Give a command; the output of a finished one."""
-    words = shlex.split(command.replace("\\\n", " "))
-    result = CliRunner().invoke(cli.main, [*words[1:], "--quiet"])
-    assert result.exit_code == 0, f"{command}\n{result.output}"
-    return result.output
+    return [snippet for snippet in SNIPPETS if snippet.language == language]
 
 
 def costs(output):
@@ -64,11 +53,11 @@ def place(tmp_path, monkeypatch):
 
 
 def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
-    dry, first, baselines, more = snippets("bash")
-    cost = costs(given(dry))
+    dry, first, baselines, more = (command for snippet in snippets("bash") for command in snippet.commands)
+    cost = costs(given(dry, "--quiet"))
     assert not (place / "runs").exists()
     assert list(cost)[-4:] == ["teacher", "trimmed_teacher", "student", "no_phase_1"]
-    given(first)
+    given(first, "--quiet")
     folder = place / "runs" / "compared"
     told = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     named = re.findall(r"^\| `([\w./]+)` \| ", GUIDE.partition("## What is written")[2], re.MULTILINE)
@@ -77,13 +66,13 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
         assert name.replace("TASK", "ner") in told or (folder / name).is_dir(), name
     assert len(list((folder / "stages").glob("ner-scores-*"))) == 4
 
-    (place / "further.toml").write_text(snippets("toml")[0], encoding="utf-8")
-    cost = costs(given(baselines))
+    written(snippets("toml")[0], place / "further.toml")
+    cost = costs(given(baselines, "--quiet"))
     assert {"distilbert_style", "minilmv2_style_fine_tuned", "from_scratch"} <= set(cost)
     assert (cost["teacher"][3], cost["trimmed_teacher"][3]) == ("0", "0"), "finished"
     assert int(cost["distilbert_style"][3]) > 0
 
-    given(more)
+    given(more, "--quiet")
     table = (folder / "comparison.md").read_text(encoding="utf-8")
     for name in ("teacher", "trimmed_teacher", "student", "no_phase_1", "student_fine_tuned"):
         assert f"| {CONTENDERS[name].label} | " in table
@@ -91,12 +80,12 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
 
     before = (folder / "comparison.json").read_bytes()
     read, again = snippets("python")
-    exec(compile(read, str(DOCS), "exec"), {})
+    executed(read)
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == [
         name for name in CONTENDERS if name in {*ALWAYS, "trimmed_teacher", "student_fine_tuned", "no_phase_1"}
     ]
-    exec(compile(again, str(DOCS), "exec"), {})
+    executed(again)
     assert capsys.readouterr().out.count("\n") == 4, "all but the student itself"
     assert (folder / "comparison.json").read_bytes() == before
 

@@ -4,6 +4,7 @@ import pytest
 
 from bistill_hub import InputError, Recipe
 from bistill_hub.comparison.contenders import CONTENDERS, chosen, differences, own_recipe
+from bistill_hub.recipe import TaskTeacher, load_recipe
 
 FURTHER = {"code": "fr", "name": "French", "text": "fr.txt"}
 SOURCES = {name: f"{name}.conll" for name in ("train", "validation", "test_source", "test_target")}
@@ -23,6 +24,14 @@ PAIR = Recipe.make(
         ],
     }
 )
+SPEAKING = PAIR.replace(
+    {
+        "teacher.language_deltas": {"en": "some/en-sft", "sw": "some/sw-sft"},
+        "tasks.ner.teacher.delta": "some/ner-sft",
+    }
+)
+"""The same with a language SFT for either language, and one task whose teacher is given."""
+
 TASKS = ("ner", "pos")
 RATES = {"ner": 4e-4, "pos": 2e-4}
 DISTILBERT = {
@@ -82,15 +91,41 @@ EXPECTED = {
     "dense_phase_2": of_tasks(density=1.0),
     "lrf_3": {"student.layer_reduction_factor": 3},
 }
+NOT_OF_THIS_PAIR = ("lrf_2", "teacher_full")
+"""What would be the student or the teacher itself."""
+
 PUBLISHED = {
     "distilmbert": "distilbert/distilbert-base-multilingual-cased",
     "multilingual_minilmv2": "nreimers/mMiniLMv2-L6-H384-distilled-from-XLMR-Large",
 }
 
 
+@pytest.mark.parametrize("pair", [PAIR, SPEAKING], ids=["bare", "with SFTs"])
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_contender_differs_from_the_student_in_what_it_is_about_alone(name):
-    assert differences(CONTENDERS[name].recipe(PAIR), own_recipe(PAIR)) == EXPECTED[name]
+def test_a_contender_differs_from_the_student_in_what_it_is_about_alone(name, pair):
+    recipe = CONTENDERS[name].recipe(pair)
+    assert differences(recipe, own_recipe(pair)) == EXPECTED[name]
+    assert recipe.teacher == pair.teacher
+
+
+@pytest.mark.parametrize("given", ["delta", "model"])
+def test_the_teacher_tuned_in_full_is_that_of_the_tasks_whose_teacher_is_given(given):
+    pair = PAIR.replace({"tasks.ner.teacher": {"epochs": 2, given: "some/tuned"}})
+    recipe = CONTENDERS["teacher_full"].recipe(pair)
+    assert [task.name for task in recipe.tasks] == ["ner"]
+    assert differences(recipe, own_recipe(pair)) == {f"tasks.ner.teacher.{given}": None}
+    assert recipe.tasks[0].teacher == TaskTeacher(epochs=2)
+    assert "teacher_full" in names(pair, "baselines") & names(pair, "all")
+    assert "teacher_full" not in names(pair, "ablations") | names(PAIR, "all")
+    assert "teacher_full" not in names(pair.only(["pos"]), "baselines")
+
+
+def test_a_shipped_recipe_with_a_published_task_sft_gets_the_teacher_tuned_in_full_as_a_baseline():
+    pair = load_recipe("en_sw_xnli").replace({"further_languages": [FURTHER]})
+    assert pair.tasks[0].teacher.delta is not None
+    assert {"teacher_full", "teacher_sft"} <= names(pair, "baselines", layers=12)
+    tuned_here = load_recipe("en_de_xquad").replace({"further_languages": [FURTHER]})
+    assert "teacher_full" not in names(tuned_here, "baselines", layers=12)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -104,10 +139,13 @@ def test_a_published_student_stands_in_the_teachers_place_with_the_budget_of_the
         "tasks.pos.teacher.batch_size": 4,
     }
     assert CONTENDERS[name].unverified
+    speaking = differences(CONTENDERS[name].recipe(SPEAKING), own_recipe(SPEAKING))
+    lost = ("teacher.language_deltas.en", "teacher.language_deltas.sw", "tasks.ner.teacher.delta")
+    assert {path for path, value in speaking.items() if value is None} == {"teacher.revision", *lost}
 
 
 def test_every_contender_is_accounted_for():
-    assert {*EXPECTED, *PUBLISHED, "lrf_2"} == set(CONTENDERS)
+    assert {*EXPECTED, *PUBLISHED, *NOT_OF_THIS_PAIR} == set(CONTENDERS)
 
 
 def test_the_pairs_own_student_reads_no_further_language():
@@ -149,6 +187,7 @@ def test_layers_of_a_map_give_way_to_a_factor():
     [
         (PAIR, "tortoise", "choose from baselines, ablations, all, teacher"),
         (PAIR, "lrf_2", "would be the student itself"),
+        (PAIR, "teacher_full", "would be the teacher itself"),
         (PAIR.replace({"bilingual.steps": 0}), "no_phase_1", "would be the student itself"),
         (PAIR.replace({"further_languages": []}), "minilmv2_style", "each with code, name and text"),
         (PAIR.replace({"further_languages": []}), "baselines", "each with code, name and text"),

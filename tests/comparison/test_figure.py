@@ -7,6 +7,7 @@ import matplotlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from bistill_hub import InputError
@@ -15,7 +16,8 @@ from bistill_hub.comparison.figure import comparison_figure, draw_comparison, la
 from bistill_hub.comparison.table import Score
 from bistill_hub.evaluation.size import Size
 
-PARAMETERS = {"lrf_3": 3_000_000, "teacher": 7_500_000, "teacher_sft": 7_500_000, "distilmbert": 134_000_000}
+OF_THE_TEACHER = dict.fromkeys(("teacher", "teacher_full", "teacher_sft"), 7_500_000)
+PARAMETERS = {"lrf_3": 3_000_000, **OF_THE_TEACHER, "distilmbert": 134_000_000}
 
 
 def scores_with(values, task="ner"):
@@ -88,6 +90,40 @@ def test_points_stand_at_their_scores_with_their_intervals():
     of_name = {score.contender: 100 * score.score for score in scores}
     alone = next(line for line in left.lines if line.get_marker() == "o" and top(line) == of_name["lrf_3"])
     assert alone.get_xdata()[0] == pytest.approx(3)
+
+
+def test_labels_stand_at_the_height_of_their_points_where_there_is_room():
+    figure = comparison_figure(scores_with([0.5, 0.1, 0.3]), synthetic=False)
+    renderer = figure.canvas.get_renderer()
+    for axes in figure.axes:
+        for label in axes.texts:
+            box = Text.get_window_extent(label, renderer)
+            assert (box.y0 + box.y1) / 2 == pytest.approx(axes.transData.transform(label.xy)[1], abs=3)
+
+
+def test_models_of_equal_size_stand_clear_of_each_other_and_the_axis_says_so():
+    both = comparison_figure(scores_with([0.5, 0.49]), synthetic=False)
+    for axes in both.axes:
+        assert axes.get_xlabel().endswith(("; equal ones side by side", "; equal ones side by side)"))
+        points = [line for line in axes.lines if line.get_marker() == "o"]
+        first, second = (axes.transData.transform((line.get_xdata()[0], 0))[0] for line in points)
+        assert abs(first - second) > points[0].get_markersize() * both.dpi / 72
+    apart = comparison_figure(
+        [score for score in scores_with(CASES["rising"]) if score.contender in ("lrf_3", "teacher")], synthetic=False
+    )
+    assert not any("equal" in axes.get_xlabel() for axes in apart.axes)
+
+
+def test_labels_are_dark_enough_to_be_read():
+    for axes in comparison_figure(scores_with(CASES["rising"]), synthetic=False).axes:
+        behind = luminance(axes.get_facecolor())
+        assert all((behind + 0.05) / (luminance(label.get_color()) + 0.05) >= 4.5 for label in axes.texts)
+
+
+def luminance(colour):
+    """Relative luminance as the W3C's guidelines on contrast define it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def top(line):

@@ -41,6 +41,11 @@ def test_several_commands_add_up_in_the_order_of_tables(tmp_path):
     assert [task.name for row in found for task in row.recipe.tasks] == [row.task for row in found]
 
 
+def test_a_contender_of_some_of_the_tasks_has_rows_for_these_alone(tmp_path):
+    remember(tmp_path, PAIR, {"student": PAIR, "teacher_full": PAIR.only(["pos"])}, [0], {})
+    assert set(asked(tmp_path, PAIR)) == {("student", "ner"), ("student", "pos"), ("teacher_full", "pos")}
+
+
 @pytest.mark.parametrize(
     "changes", [{"further_languages": FRENCH}, {"seed": 5}, {"checkpoint_every": 3}, {"baselines": ["random_teacher"]}]
 )
