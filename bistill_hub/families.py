@@ -1,13 +1,14 @@
 """What recipes share: for each teacher of the method's paper, and for a modern one, everything but the pair.
 
 A family is a function that makes a `Recipe` of a pair's own facts: languages, text, test set, licence, limits. The
-settings are those of the paper's scripts; what the scripts leave open, and what nobody has tried, is among the
-recipe's unverified facts. Nothing is read and nothing is looked up.
+settings are those of the paper's scripts; what the scripts leave open, what nobody has tried, and what nobody has
+looked at on the Hub is among the recipe's unverified facts. Nothing is read and nothing is looked up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from .evaluation.benchmarks import BENCHMARKS, benchmark
 from .recipe import (
@@ -45,6 +46,13 @@ QA = SparseSettings(density=0.08, dense_epochs=2, sparse_epochs=2, batch_size=8,
 NLI_LENGTH = 128
 QA_LENGTH = 384
 
+NEVER_RUN = "recipe: nobody has run it as it stands"
+"""Among the unverified facts of a recipe until somebody has; `bistill recipes` goes by it."""
+
+_MBERT_NER = TaskTeacher(
+    delta="legacy:cambridgeltl/mbert-task-sft-masakhaner",
+    delta_labels=("B-LOC", "B-ORG", "B-PER", "I-LOC", "I-ORG", "I-PER", "O"),  # its authors' script sorts the tags
+)
 _XLM_R_NLI = TaskTeacher(delta="legacy:cambridgeltl/xlmr-task-sft-nli")
 _BF16 = {"precision": "bf16", "teacher_precision": "bf16"}
 
@@ -53,10 +61,7 @@ _CONVERT = (
     "name the folder by --set teacher.model=FOLDER"
 )
 _LICENSE = "license: it is the teacher's; what the terms of text and labels ask of weights was not examined"
-_PUBLISHED_SFTS = (
-    "teacher.language_deltas: listed in the documentation of their authors; not downloaded here, and no licence is "
-    "known of them"
-)
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def wikipedia(code: str, *, revision: str | None = WIKIPEDIA_REVISION) -> TextSource:
@@ -90,7 +95,7 @@ def masakhaner(
     limits: str,
     unverified: Sequence[str] = (),
 ) -> Recipe:
-    """Make the paper's recipe for names: mBERT as teacher, trained on CoNLL 2003, tested on MasakhaNER.
+    """Make the paper's recipe for names: mBERT as teacher, with the task SFT for names, tested on MasakhaNER.
 
     Args:
         name: The pair's name.
@@ -101,38 +106,27 @@ def masakhaner(
         limits: The contributor's words on limits and biases.
         unverified: Facts of this pair that nobody has checked.
     """
+    task = TaskRecipe(
+        name="ner",
+        train=conll_2003("train"),
+        validation=conll_2003("validation"),
+        test_source=conll_2003("test"),
+        test_target=test,
+        teacher=_MBERT_NER,
+        distillation=TAGGING,
+    )
+    teacher = _speaking(MBERT, "legacy:cambridgeltl/mbert-lang-sft-en-small", target, language_delta)
     return Recipe(
         name=name,
-        source=_ENGLISH,
+        source=ENGLISH,
         target=target,
-        teacher=_speaking(MBERT, "legacy:cambridgeltl/mbert-lang-sft-en-small", target, language_delta),
+        teacher=teacher,
         license=license,
         limits=limits,
         student=STUDENT,
         bilingual=BILINGUAL,
-        tasks=(
-            TaskRecipe(
-                name="ner",
-                train=conll_2003("train"),
-                validation=conll_2003("validation"),
-                test_source=conll_2003("test"),
-                test_target=test,
-                teacher=TAGGING_TEACHER,
-                distillation=TAGGING,
-            ),
-        ),
-        unverified=(
-            _teacher_fact(MBERT),
-            _text_fact(target),
-            _PUBLISHED_SFTS,
-            "tasks.ner.train: the layout of eriktks/conll2003's converted branch, and its licence",
-            "tasks.ner.test_target: the columns of the converted branch of masakhane/masakhaner, and its licence",
-            "tasks.ner.teacher: the paper's is mBERT with cambridgeltl/mbert-task-sft-masakhaner, whose head orders "
-            "its tags O, PER, ORG, LOC where this package has O, LOC, ORG, PER; so the teacher is fine-tuned, with "
-            "settings that are not the paper's",
-            _LICENSE,
-            *unverified,
-        ),
+        tasks=(task,),
+        unverified=(*hub_facts(teacher, target, [task]), *unverified),
     )
 
 
@@ -157,36 +151,30 @@ def xnli(
         limits: The contributor's words on limits and biases.
         unverified: Facts of this pair that nobody has checked.
     """
+    task = TaskRecipe(
+        name="nli",
+        train=benchmark("xnli", "en", "train"),
+        validation=benchmark("xnli", "en", "dev"),
+        test_source=benchmark("xnli", "en", "test"),
+        test_target=test,
+        max_length=NLI_LENGTH,
+        teacher=_XLM_R_NLI,
+        distillation=NLI,
+    )
+    teacher = _speaking(XLM_R, "legacy:cambridgeltl/xlmr-lang-sft-en-small", target, language_delta)
     return Recipe(
         name=name,
-        source=_ENGLISH,
+        source=ENGLISH,
         target=target,
-        teacher=_speaking(XLM_R, "legacy:cambridgeltl/xlmr-lang-sft-en-small", target, language_delta),
+        teacher=teacher,
         license=license,
         limits=limits,
         student=STUDENT,
         bilingual=BILINGUAL,
-        tasks=(
-            TaskRecipe(
-                name="nli",
-                train=benchmark("xnli", "en", "train"),
-                validation=benchmark("xnli", "en", "dev"),
-                test_source=benchmark("xnli", "en", "test"),
-                test_target=test,
-                max_length=NLI_LENGTH,
-                teacher=_XLM_R_NLI,
-                distillation=NLI,
-            ),
-        ),
+        tasks=(task,),
         unverified=(
-            _teacher_fact(XLM_R),
-            _text_fact(target),
-            _PUBLISHED_SFTS,
-            "tasks.nli.teacher.delta: published for this task; not downloaded here, its head is taken to order its "
-            "labels as MultiNLI does, and no licence is known of it",
+            *hub_facts(teacher, target, [task]),
             "tasks.nli.distillation: the paper's scripts leave epochs, batch size and learning rate open",
-            "tasks.nli: the licences of facebook/xnli's parts",
-            _LICENSE,
             *unverified,
         ),
     )
@@ -203,7 +191,7 @@ def xquad(
 ) -> Recipe:
     """Make the paper's recipe for questions: mDeBERTa-v3 base as teacher, trained on SQuAD, tested on XQuAD.
 
-    The paper's scripts use no language SFTs with this teacher, and none are published.
+    The paper's scripts use no language SFTs with this teacher, and their authors list none for it.
 
     Args:
         name: The pair's name.
@@ -213,35 +201,31 @@ def xquad(
         limits: The contributor's words on limits and biases.
         unverified: Facts of this pair that nobody has checked.
     """
+    task = TaskRecipe(
+        name="qa",
+        train=benchmark("squad", "en", "train"),
+        validation=benchmark("squad", "en", "dev"),
+        test_source=benchmark("xquad", "en", "test"),
+        test_target=test,
+        max_length=QA_LENGTH,
+        teacher=QA_TEACHER,
+        distillation=QA,
+    )
     return Recipe(
         name=name,
-        source=_ENGLISH,
+        source=ENGLISH,
         target=target,
         teacher=MDEBERTA,
         license=license,
         limits=limits,
         student=STUDENT,
         bilingual=BILINGUAL,
-        tasks=(
-            TaskRecipe(
-                name="qa",
-                train=benchmark("squad", "en", "train"),
-                validation=benchmark("squad", "en", "dev"),
-                test_source=benchmark("xquad", "en", "test"),
-                test_target=test,
-                max_length=QA_LENGTH,
-                teacher=QA_TEACHER,
-                distillation=QA,
-            ),
-        ),
+        tasks=(task,),
         unverified=(
-            _teacher_fact(MDEBERTA),
-            _text_fact(target),
+            *hub_facts(MDEBERTA, target, [task]),
             "tasks.qa.teacher: the paper's is a sparse fine-tuning that was not published; this one is fine-tuned as a "
             "whole, with settings that are not the paper's",
             "tasks.qa.distillation: the paper's scripts leave batch size and learning rate open",
-            "tasks.qa.train: the licence of rajpurkar/squad",
-            _LICENSE,
             *unverified,
         ),
     )
@@ -275,28 +259,54 @@ def mmbert(
         limits: The contributor's words on limits and biases.
         unverified: Facts of this pair that nobody has checked.
     """
+    tasks = tuple(_modern_task(task, test) for task, test in tests.items())
     return Recipe(
         name=name,
-        source=_ENGLISH,
+        source=ENGLISH,
         target=target,
         teacher=MMBERT,
         license=license,
         limits=limits,
         student=STUDENT.model_copy(update={"vocabulary_multiple_of": 64}),
         bilingual=BILINGUAL.model_copy(update=_BF16),
-        tasks=tuple(_modern_task(task, test) for task, test in tests.items()),
+        tasks=tasks,
         unverified=(
-            _teacher_fact(MMBERT),
-            _text_fact(target),
+            *hub_facts(MMBERT, target, tasks),
+            "teacher.model: its languages, layers and parameters are those that others report",
             "bilingual, tasks.*: the paper's hyperparameters, found with other teachers; not tried with this one",
-            *(_MODERN_FACTS[task] for task in tests),
-            _LICENSE,
             *unverified,
         ),
     )
 
 
-_ENGLISH = Language(code="en", name="English", text=wikipedia("en"))
+def hub_facts(teacher: Teacher, target: Language, tasks: Sequence[TaskRecipe]) -> tuple[str, ...]:
+    """Say of all that a recipe from English names on the Hub what nobody has looked at there, and what is not pinned.
+
+    Args:
+        teacher: The teacher, with the language SFTs that it carries.
+        target: The target language and its text.
+        tasks: The tasks: their labels, and the task SFTs of their teachers.
+
+    Returns:
+        The facts, the first of them that the recipe was never run.
+    """
+    converted = _CONVERT if teacher.model in PICKLED_TEACHERS else ""
+    texts = {"source.text": ENGLISH.text, "target.text": target.text}
+    from_hub = {field: text for field, text in texts.items() if text.dataset is not None}
+    worn = list(teacher.language_deltas.values())
+    return (
+        NEVER_RUN,
+        f"teacher.model: revision and licence of {teacher.model} are those that others report; not loaded "
+        f"here{converted}",
+        f"{', '.join(from_hub)}: configurations, sizes and licence of {_listed(_data_sets(from_hub.values()))} are "
+        "those that others report",
+        *([f"teacher.language_deltas: {_of_sfts(worn, 'as their authors name them')}"] if worn else []),
+        *(fact for task in tasks for fact in _task_facts(task)),
+        _LICENSE,
+    )
+
+
+ENGLISH = Language(code="en", name="English", text=wikipedia("en"))
 
 _MODERN_SETTINGS = {
     "ner": (TAGGING_TEACHER, TAGGING),
@@ -304,12 +314,6 @@ _MODERN_SETTINGS = {
     "qa": (QA_TEACHER, QA),
 }
 _MODERN_TRAINING = {"ner": "universal_ner", "nli": "multinli", "qa": "squad"}
-_MODERN_FACTS = {
-    "ner": "tasks.ner: the configuration and splits of BramVanroy/universal_ner, the columns of the converted branch "
-    "of masakhane/masakhaner2, and its licence",
-    "nli": "tasks.nli: the licences of facebook/xnli's parts",
-    "qa": "tasks.qa.train: the licence of rajpurkar/squad",
-}
 
 
 def _modern_task(task: str, test: LabelledSource) -> TaskRecipe:
@@ -335,15 +339,41 @@ def _english_test(test: LabelledSource, training: str) -> LabelledSource:
 
 
 def _speaking(teacher: Teacher, english_delta: str, target: Language, target_delta: str) -> Teacher:
-    deltas = {_ENGLISH.code: english_delta, target.code: target_delta}
+    deltas = {ENGLISH.code: english_delta, target.code: target_delta}
     return Teacher(model=teacher.model, revision=teacher.revision, language_deltas=deltas)
 
 
-def _teacher_fact(teacher: Teacher) -> str:
-    converted = _CONVERT if teacher.model in PICKLED_TEACHERS else ""
-    return f"teacher.model: revision and licence are those that others report; not loaded here{converted}"
+def _task_facts(task: TaskRecipe) -> list[str]:
+    field, sources = f"tasks.{task.name}", task.sources.values()
+    named = _data_sets(sources)
+    loose = _data_sets(source for source in sources if not _COMMIT.fullmatch(source.revision or ""))
+    what = f"layout, columns, labels and licence of {_listed(named)} were not looked at on the Hub"
+    facts = [f"{field}: {what}{_not_pinned(loose, named)}"]
+    if (delta := task.teacher.delta) is not None:
+        order = f" ({', '.join(task.teacher.delta_labels)})" if task.teacher.delta_labels else ""
+        known = f"taken to order its labels as its authors' training script does{order}"
+        facts.append(f"{field}.teacher.delta: {_of_sfts([delta], known)}")
+    return facts
 
 
-def _text_fact(target: Language) -> str:
-    fields = "source.text" if target.text.path is not None else "source.text, target.text"
-    return f"{fields}: the configurations of wikimedia/wikipedia at this revision are those that others report"
+def _of_sfts(deltas: Sequence[str], known: str) -> str:
+    places = [delta.removeprefix("legacy:").partition("@") for delta in deltas]
+    named = [name for name, _, _ in places]
+    loose = [name for name, _, revision in places if not _COMMIT.fullmatch(revision)]
+    return f"{_listed(named)}, {known}; not downloaded here, no licence is known{_not_pinned(loose, named)}"
+
+
+def _not_pinned(loose: Sequence[str], named: Sequence[str]) -> str:
+    if not loose:
+        return ""
+    meant = _listed(loose) if loose != named else "them" if len(named) > 1 else "it"
+    return f", and no commit pins {meant}"
+
+
+def _data_sets(sources: Iterable[LabelledSource | TextSource]) -> list[str]:
+    """The Hub ids of data sets, each once."""
+    return list(dict.fromkeys(source.dataset for source in sources if source.dataset is not None))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

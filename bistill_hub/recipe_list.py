@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .families import PICKLED_TEACHERS
+from .families import NEVER_RUN, PICKLED_TEACHERS
 from .languages import other_code
 from .recipe import Recipe, load_recipe
 from .resources import resource_dir
+
+A_TEXT = "a text file"
+CONVERTED = "converted to safetensors"
+SHORT_NEEDS = {A_TEXT: "text", CONVERTED: "convert"}
+"""A word for each thing that a recipe can need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,7 @@ class ShippedRecipe:
         tests: Hub id of each task's test set in the target language.
         license: Licence of the weights.
         needs: What has to be given or done before it can run, by field; empty where it runs as it is.
+        never_run: Nobody has run it as it stands, by its own unverified facts.
         unverified: Facts in it that nobody has checked.
     """
 
@@ -39,6 +45,7 @@ class ShippedRecipe:
     tests: tuple[str, ...]
     license: str
     needs: tuple[str, ...]
+    never_run: bool
     unverified: tuple[str, ...]
 
 
@@ -72,9 +79,9 @@ def list_recipes(
 def needs_of(recipe: Recipe) -> tuple[str, ...]:
     """Tell what a recipe needs that it does not bring along: text of one's own, a teacher converted to safetensors."""
     texts = {"source": recipe.source.text, "target": recipe.target.text}
-    needs = [f"{role}.text: a text file" for role, text in texts.items() if text.path is not None]
+    needs = [f"{role}.text: {A_TEXT}" for role, text in texts.items() if text.path is not None]
     if recipe.teacher.model in PICKLED_TEACHERS:
-        needs.append("teacher.model: converted to safetensors")
+        needs.append(f"teacher.model: {CONVERTED}")
     return tuple(needs)
 
 
@@ -89,5 +96,6 @@ def _in_short(name: str, recipe: Recipe) -> ShippedRecipe:
         tests=tuple(task.test_target.dataset or task.test_target.name for task in recipe.tasks),
         license=recipe.license,
         needs=needs_of(recipe),
+        never_run=NEVER_RUN in recipe.unverified,
         unverified=recipe.unverified,
     )

@@ -7,7 +7,8 @@
 # ///
 """English and Arabic out of mDeBERTa-v3 base, for questions: `uv run recipes/en_ar_xquad.py`.
 
-Further test sets that this package knows: XNLI, WikiANN, TyDi QA and MLQA.
+No language SFTs are published for mDeBERTa-v3, and the teacher carries none. Further test sets that this package
+knows: XNLI, WikiANN, TyDi QA and MLQA.
 """
 
 import sys

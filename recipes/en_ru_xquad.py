@@ -7,7 +7,8 @@
 # ///
 """English and Russian out of mDeBERTa-v3 base, for questions: `uv run recipes/en_ru_xquad.py`.
 
-Further test sets that this package knows: XNLI, WikiANN, Universal NER (test sets) and TyDi QA.
+No language SFTs are published for mDeBERTa-v3, and the teacher carries none. Further test sets that this package
+knows: XNLI, WikiANN, Universal NER (test sets) and TyDi QA.
 """
 
 import sys

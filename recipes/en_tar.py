@@ -7,9 +7,9 @@
 # ///
 """English and Rarámuri out of XLM-R base, for inference: `uv run recipes/en_tar.py`.
 
-There is no Wikipedia in Rarámuri: give a text by --set target.text=FILE, such as train_nontok.tar of data/raramuri-
-spanish in the GitHub repository AmericasNLP/americasnlp2021 (never its dev files, which are AmericasNLI's sentences).
-This package knows no further test set in Rarámuri.
+There is no Wikipedia in Rarámuri: give a text by --set target.text=FILE, such as train_nontok.tar of
+data/raramuri-spanish in the GitHub repository AmericasNLP/americasnlp2021 (never its dev files, which are
+AmericasNLI's sentences). This package knows no further test set in Rarámuri.
 """
 
 import sys

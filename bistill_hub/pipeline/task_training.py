@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
+from torch import nn
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import EvalPrediction
 
@@ -26,7 +28,8 @@ from ..distillation.task import (
     SparseTaskFineTuningTrainer,
     SparseTaskTrainer,
 )
-from ..recipe import Recipe
+from ..errors import InputError
+from ..recipe import Recipe, TaskTeacher
 from ..student.build import trim_vocabulary
 from ..teacher import (
     load_delta,
@@ -39,7 +42,7 @@ from .preflight import TaskData
 from .processes import join
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from .stage_files import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE
 from .training import best_of, common_arguments
 
@@ -75,12 +78,12 @@ def tune_teacher(
         language = {"language_delta": shown_name(worn)}
     if not random_weights and (settings.model or settings.delta):
         if settings.delta is not None:
-            load_delta(settings.delta).apply(model)
+            _apply_task_delta(model, data)
         if not together.main:
             return {}
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        return {"curve": [], "settings": settings.model_dump(), "loss": None, **language}
+        return {"curve": [], "settings": _told(settings), "loss": None, **language}
     work = folder / WORK_FOLDER
     features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
     steps = max(1, round(len(features) / settings.batch_size * settings.epochs))
@@ -111,11 +114,51 @@ def tune_teacher(
     metric = f"eval_{task.main_metric}"
     return {
         "curve": curve,
-        "settings": settings.model_dump(),
+        "settings": _told(settings),
         "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),
         "validation": best_of(curve, metric, max),
         **language,
     }
+
+
+def _told(settings: TaskTeacher) -> dict[str, Any]:
+    """The settings as records and cards have them: an order of labels only where there is one."""
+    return settings.model_dump(mode="json", exclude=None if settings.delta_labels else {"delta_labels"})
+
+
+def _apply_task_delta(model: PreTrainedModel, data: TaskData) -> None:
+    """Put the task SFT on the teacher, the rows of its head in the order of the task's labels.
+
+    Raises:
+        InputError: the delta does not fit the model, or is said to have an order of labels and has no head.
+    """
+    settings, field = data.recipe.teacher, f"tasks.{data.task.name}.teacher.delta"
+    delta = load_delta(str(settings.delta))
+    try:
+        delta.apply(model)
+    except ValueError as error:
+        raise InputError(
+            f"the task SFT does not fit the teacher with a head for {len(data.labels)} labels ({error})",
+            field=field,
+            value=settings.delta,
+            remedy="name one that was made for this teacher and these labels, or leave it out",
+        ) from error
+    if not settings.delta_labels:
+        return
+    # The last linear layer of a head has a row for each label, whatever lies below it.
+    linear = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear)]
+    name, last = [each for each in linear if not each[0].startswith(f"{model.base_model_prefix}.")][-1]
+    if f"{name}.weight" not in delta.dense:
+        raise InputError(
+            f"the task SFT has no head whose labels could be put in order: it lacks {name}.weight",
+            field=field,
+            value=settings.delta,
+            remedy="name one that has a head, or leave delta_labels out",
+        )
+    rows = torch.tensor([settings.delta_labels.index(label) for label in data.labels])
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.copy_(parameter[rows])
 
 
 def distil_task(

@@ -8,17 +8,19 @@ import pytest
 from datasets import Dataset, Features, List, Value
 from test_families_run import (
     COUNTS,
+    LABELS,
     LINES,
     SIZE,
+    TAGS,
     TASK_SIZE,
     configured,
     converted,
     language_sfts,
-    legacy,
     ner_rows,
     nli_rows,
     qa_rows,
     sentences,
+    task_sft,
     wikipedia_rows,
 )
 from tiny_models import SPECIAL_IDS, class_of, tiny_model
@@ -41,6 +43,9 @@ TEACHERS = {
 
 FURTHER_TAGS = {"eriktks/conll2003": ("B-MISC", "I-MISC"), "BramVanroy/universal_ner": ()}
 """Tags beside those of people, places and organisations; dates, where nothing is said."""
+
+HEADS = {"ner": ("ForTokenClassification", TAGS), "nli": ("ForSequenceClassification", LABELS)}
+"""Head and labels of the tasks that have published SFTs."""
 
 PARQUET = "refs/convert/parquet"
 
@@ -107,14 +112,9 @@ def lay_out_deltas(folder, recipe, backbone, teacher):
     if worn := recipe.teacher.language_deltas:
         language_sfts(folder, teacher, [name.rpartition("/")[2] for name in worn.values()])
     for task in recipe.tasks:
-        if task.teacher.delta is None:
-            continue
-        assert task.name == "nli"
-        architecture = class_of(backbone, "ForSequenceClassification")
-        tuned = tiny_model(architecture, teacher.config.vocab_size, seed=1, num_labels=3).state_dict()
-        query = next(name for name in tuned if name.endswith("layer.0.attention.self.query.weight"))
-        head = {name: tensor for name, tensor in tuned.items() if name.startswith("classifier.")}
-        legacy(folder / task.teacher.delta.partition(":")[2], {query: tuned[query]}, head)
+        if task.teacher.delta is not None:
+            head, labels = HEADS[task.name]
+            task_sft(folder, teacher, backbone, head, task.teacher.delta.rpartition("/")[2], len(labels))
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -129,6 +129,14 @@ def language_sfts(folder, teacher, names):
         legacy(folder / "cambridgeltl" / name, {each: teacher.state_dict()[each] for each in chosen})
 
 
+def task_sft(folder, teacher, backbone, head, name, labels):
+    """A task SFT that changes one matrix and brings a head, with a row for each label."""
+    tuned = tiny_model(class_of(backbone, head), teacher.config.vocab_size, seed=1, num_labels=labels).state_dict()
+    query = next(each for each in tuned if each.endswith("layer.0.attention.self.query.weight"))
+    of_head = {each: tensor for each, tensor in tuned.items() if each.startswith("classifier.")}
+    legacy(folder / "cambridgeltl" / name, {query: tuned[query]}, of_head)
+
+
 def ner_data(folder):
     converted(
         folder / "eriktks/conll2003",
@@ -140,6 +148,7 @@ def mbert(folder, teacher):
     ner_data(folder)
     converted(folder / "masakhane/masakhaner", {("yor", "test"): ner_rows("sw", "test")})
     language_sfts(folder, teacher, ["mbert-lang-sft-en-small", "mbert-lang-sft-yor-small"])
+    task_sft(folder, teacher, "bert", "ForTokenClassification", "mbert-task-sft-masakhaner", len(TAGS))
 
 
 def xlm_r(folder, teacher):
@@ -148,12 +157,7 @@ def xlm_r(folder, teacher):
     lines = [miniature.text(sentence) for sentence in miniature.sentences("sw", LINES)]
     miniature.write_lines(folder / "bzd.txt", lines)
     language_sfts(folder, teacher, ["xlmr-lang-sft-en-small", "xlmr-lang-sft-bzd-small"])
-    tuned = tiny_model(
-        class_of("xlm-roberta", "ForSequenceClassification"), teacher.config.vocab_size, seed=1, num_labels=3
-    ).state_dict()
-    query = "roberta.encoder.layer.0.attention.self.query.weight"
-    head = {name: tensor for name, tensor in tuned.items() if name.startswith("classifier.")}
-    legacy(folder / "cambridgeltl/xlmr-task-sft-nli", {query: tuned[query]}, head)
+    task_sft(folder, teacher, "xlm-roberta", "ForSequenceClassification", "xlmr-task-sft-nli", len(LABELS))
 
 
 def mdeberta(folder, _):

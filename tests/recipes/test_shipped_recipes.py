@@ -3,6 +3,7 @@
 That loading one prints, writes and fetches nothing, and that its script metadata are right, is in tests/test_recipe.py.
 """
 
+import ast
 import json
 import re
 import socket
@@ -18,6 +19,7 @@ from bistill_hub.evaluation.benchmarks import BENCHMARKS
 from bistill_hub.languages import other_code
 from bistill_hub.pipeline.plan import plan
 from bistill_hub.recipe import load_recipe
+from bistill_hub.recipe_changes import parse_changes
 from bistill_hub.resources import resource_dir
 from bistill_hub.tasks import available_tasks
 
@@ -27,8 +29,8 @@ every_recipe = pytest.mark.parametrize("name", NAMES)
 
 # The paper's pairs by what its benchmarks call the target, and the recipe of each.
 MASAKHANER = {
-    "hau": "en_ha", "ibo": "en_ig", "kin": "en_rw", "lug": "en_lg", "luo": "en_luo", "pcm": "en_pcm", "wol": "en_wo",
-    "yor": "en_yo",
+    "hau": "en_ha", "ibo": "en_ig", "kin": "en_rw", "lug": "en_lg", "luo": "en_luo", "pcm": "en_pcm",
+    "swa": "en_sw_masakhaner", "wol": "en_wo", "yor": "en_yo",
 }  # fmt: skip
 AMERICAS_NLI = {
     "aym": "en_ay", "bzd": "en_bzd", "cni": "en_cni", "gn": "en_gn", "hch": "en_hch", "nah": "en_nah", "oto": "en_oto",
@@ -63,8 +65,8 @@ def script(name):
 
 def test_every_pair_of_the_paper_and_of_the_modern_set_has_a_recipe_and_there_is_no_other():
     listed = [name for names, _, _ in FAMILIES.values() for name in names]
-    assert sorted([*listed, "en_sw"]) == NAMES, "Swahili's of MasakhaNER is the one with four tasks"
-    assert [len(names) for names, _, _ in FAMILIES.values()] == [8, 24, 11, 10]
+    assert sorted([*listed, "en_sw"]) == NAMES, "en_sw, with four tasks, is of no family"
+    assert [len(names) for names, _, _ in FAMILIES.values()] == [9, 24, 11, 10]
 
 
 @pytest.mark.parametrize("name", TESTED)
@@ -101,7 +103,7 @@ def test_name_languages_text_and_sfts_are_of_one_pair(name):
 def test_it_is_short_and_can_be_read_alone(name):
     text = script(name)
     body = text.split("# ///\n", 2)[1].partition('if __name__ == "__main__":')[0]
-    assert name == "en_sw" or len(body.strip().splitlines()) <= 30
+    assert len(body.strip().splitlines()) <= (90 if name == "en_sw" else 30), "four tasks take their room"
     assert f"`uv run recipes/{name}.py`" in body
     for stated in ("license=", "limits=", RECIPES[name].target.name, f'name="{RECIPES[name].name}"'):
         assert stated in body
@@ -161,18 +163,127 @@ def test_the_hyperparameters_are_the_papers(name):
 
 def test_the_pair_with_four_tasks_shares_what_its_family_declares():
     four, family = RECIPES["en_sw"], RECIPES["en_yo"]
-    assert (four.student, four.bilingual, four.teacher.model) == (
-        family.student,
-        family.bilingual,
-        family.teacher.model,
-    )
-    for name in ("train", "validation", "test_source", "teacher", "distillation", "max_length"):
+    for name in ("source", "student", "bilingual"):
+        assert getattr(four, name) == getattr(family, name)
+    assert four.target == RECIPES["en_sw_masakhaner"].target
+    assert (four.teacher.model, four.teacher.revision) == (family.teacher.model, family.teacher.revision)
+    for name in ("train", "validation", "test_source", "distillation", "max_length"):
         assert getattr(four.tasks[0], name) == getattr(family.tasks[0], name)
     assert (four.tasks[2].distillation, four.tasks[2].max_length) == (
         families.NLI,
         RECIPES["en_sw_xnli"].tasks[0].max_length,
     )
     assert four.tasks[3].distillation == RECIPES["en_de_xquad"].tasks[0].distillation
+
+
+def hub_ids(recipe):
+    """All that a recipe names on the Hub, and the revision of each."""
+    named = [(recipe.teacher.model, recipe.teacher.revision)]
+    deltas = [*recipe.teacher.language_deltas.values(), *(task.teacher.delta or "" for task in recipe.tasks)]
+    named += [delta.removeprefix("legacy:").partition("@")[::2] for delta in deltas]
+    named += [(language.text.dataset, language.text.revision) for language in recipe.languages]
+    for task in recipe.tasks:
+        named += [(source.dataset, source.revision) for source in task.sources.values()]
+        named.append((task.teacher.model, task.teacher.revision))
+    return {(name, revision) for name, revision in named if name}
+
+
+@every_recipe
+def test_what_it_names_on_the_hub_is_pinned_by_a_commit_or_told_as_unverified(name):
+    recipe = RECIPES[name]
+    told = " ".join(recipe.unverified)
+    loose = {place for place, revision in hub_ids(recipe) if not re.fullmatch(r"[0-9a-f]{40}", revision or "")}
+    assert loose
+    for place in loose:
+        assert re.search(rf"(?<![\w/-]){re.escape(place)}(?![\w-])", told), place
+    assert recipe.unverified[0] == families.NEVER_RUN
+    assert len(set(recipe.unverified)) == len(recipe.unverified)
+
+
+def test_a_commit_that_pins_a_data_set_is_not_told_as_lacking():
+    recipe = RECIPES["en_ar_xquad"]
+
+    def of_labels(tasks):
+        facts = families.hub_facts(recipe.teacher, recipe.target, tasks)
+        return [fact for fact in facts if fact.startswith("tasks.qa: ")]
+
+    what = "layout, columns, labels and licence of rajpurkar/squad and google/xquad"
+    told = f"tasks.qa: {what} were not looked at on the Hub"
+    assert of_labels(recipe.tasks) == [f"{told}, and no commit pins them"]
+    commits = {f"tasks.qa.{name}.revision": 40 * "a" for name in ("train", "validation")}
+    assert of_labels(recipe.replace(commits).tasks) == [f"{told}, and no commit pins google/xquad"]
+    commits |= {f"tasks.qa.{name}.revision": 40 * "b" for name in ("test_source", "test_target")}
+    assert of_labels(recipe.replace(commits).tasks) == [told]
+
+
+def test_the_task_sft_for_names_can_be_left_for_a_teacher_that_is_fine_tuned():
+    changes = parse_changes(["tasks.ner.teacher.delta=null", "tasks.ner.teacher.delta_labels=[]"])
+    (task,) = RECIPES["en_ha"].replace(changes).tasks
+    assert (task.teacher.delta, task.teacher.delta_labels) == (None, ())
+
+
+def test_a_commit_that_pins_an_sft_is_not_told_as_lacking():
+    recipe = RECIPES["en_ha"]
+    teacher = {
+        "teacher.language_deltas.en": f"legacy:org/en@{40 * 'a'}",
+        "tasks.ner.teacher.delta": f"legacy:org/ner@{40 * 'b'}",
+    }
+    pinned = recipe.replace(teacher)
+    of_language, of_task = families.hub_facts(pinned.teacher, pinned.target, pinned.tasks)[3:6:2]
+    assert of_language.startswith("teacher.language_deltas: org/en and cambridgeltl/mbert-lang-sft-hau-small, ")
+    assert of_language.endswith("no licence is known, and no commit pins cambridgeltl/mbert-lang-sft-hau-small")
+    assert of_task.startswith("tasks.ner.teacher.delta: org/ner, taken to order its labels ")
+    assert " (B-LOC, B-ORG, B-PER, I-LOC, I-ORG, I-PER, O)" in of_task
+    assert of_task.endswith("no licence is known")
+
+
+TITLES = {
+    "xnli": "XNLI",
+    "americas_nli": "AmericasNLI",
+    "masakhaner": "MasakhaNER",
+    "masakhaner2": "MasakhaNER 2.0",
+    "wikiann": "WikiANN",
+    "universal_ner": "Universal NER",
+    "universal_ner_test_only": "Universal NER (test sets)",
+    "xquad": "XQuAD",
+    "tydiqa": "TyDi QA",
+    "mlqa": "MLQA",
+}
+"""What recipes call the benchmarks; the others are English."""
+
+
+@every_recipe
+def test_the_further_test_sets_that_it_names_are_those_that_the_catalogue_has_for_its_language(name):
+    recipe = RECIPES[name]
+    codes = {recipe.target.code, other_code(recipe.target.code), *(["quy"] if recipe.target.code == "qu" else [])}
+    own = {task.test_target.dataset for task in recipe.tasks}
+    known = [each for each in BENCHMARKS.values() if codes & set(each.languages)]
+    further = [TITLES[each.name] for each in known if each.dataset not in own]
+    text = " ".join(ast.get_docstring(ast.parse(script(name))).split())
+    named = re.findall(r"Further test sets that this package knows: (.*)\.$", text)
+    if further:
+        *others, last = further
+        assert named == [" and ".join(filter(None, (", ".join(others), last)))]
+    else:
+        assert named == []
+        assert text.endswith(f"This package knows no further test set in {recipe.target.name}.")
+
+
+@pytest.mark.parametrize("name", XQUAD.values())
+def test_it_says_that_no_language_sft_is_to_be_had_for_its_teacher(name):
+    told = "No language SFTs are published for mDeBERTa-v3, and the teacher carries none."
+    assert told in " ".join(script(name).split())
+    assert not RECIPES[name].teacher.language_deltas
+
+
+# By the languages that the authors of mBERT and of XLM-R list.
+PRETRAINED_ON = {"en_sw_masakhaner", "en_yo", *XNLI.values()}
+
+
+@pytest.mark.parametrize("name", [*MASAKHANER.values(), *AMERICAS_NLI.values(), *XNLI.values()])
+def test_its_limits_say_where_the_teacher_was_not_pre_trained_on_the_language(name):
+    said = f"was not pre-trained on {RECIPES[name].target.name}:" in RECIPES[name].limits
+    assert said == (name not in PRETRAINED_ON)
 
 
 @pytest.fixture
