@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from .delimited import DELIMITED, read_delimited
 from .errors import InputError, first_line
+from .hub_commits import check_commit, commit_now, commit_of, note_commit
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -134,14 +135,14 @@ class _Source(BaseModel):
         if file.stat().st_size == 0:
             raise InputError("the file is empty", field=field, value=str(file), remedy="name a file that holds data")
 
-    def _load_from_hub(self, *, streaming: bool = False) -> Any:
+    def _load_from_hub(self, *, streaming: bool = False, commit: str | None = None) -> Any:
         return _load_dataset(
             self.name,
             "check Hub id, configuration, split and revision, and the network",
             self.dataset,
             self.config,
             split=self.split,
-            revision=self.revision,
+            revision=commit or self.revision,
             data_dir=self.data_dir,
             streaming=streaming,
         )
@@ -244,19 +245,31 @@ class LabelledSource(_Source):
     def table(self) -> Dataset:
         """Read a table file (Parquet, JSON, CSV, TSV) or the Hub data set, before any renaming: what `where` keeps.
 
-        Formats of a task's own (CoNLL, SQuAD) are read by the task from `file`. CSV and TSV files begin with a header,
-        and their cells are all strings; in TSV, unlike in CSV, a quotation mark is a character like any other.
+        Of a Hub data set one commit is read, the one that the revision names at that time; `hub_commits.commits_read`
+        tells it. Formats of a task's own (CoNLL, SQuAD) are read by the task from `file`. CSV and TSV files begin with
+        a header, and their cells are all strings; in TSV, unlike in CSV, a quotation mark is a character as others are.
 
         Raises:
-            InputError: the file's ending is not one of a table, the table is malformed, or `where` cannot be applied or
-                keeps nothing.
+            InputError: the file's ending is not one of a table, the table is malformed, the cache holds another commit
+                than the one that is asked for, or `where` cannot be applied or keeps nothing.
         """
         if self.path is None and self.streaming:
             return self._beginning()
-        dataset = _read_table(self.file) if self.path is not None else self._load_from_hub()
+        dataset = _read_table(self.file) if self.path is not None else self._load_labels()
         if self.where:
             return dataset.select(self.kept_rows({name: dataset[name] for name in dataset.column_names}))
         return dataset.select(range(min(self.limit, len(dataset)))) if self.limit is not None else dataset
+
+    def _load_labels(self, *, streaming: bool = False) -> Any:
+        """Read the Hub data set at the commit that its revision names now, and note the commit that was read."""
+        dataset = str(self.dataset)
+        # A relative folder of the Hub id's name is what `datasets` takes before it asks the Hub.
+        commit = None if Path(dataset).exists() else commit_now(dataset, self.revision)
+        table = self._load_from_hub(streaming=streaming, commit=commit)
+        found = commit_of(table, dataset)
+        check_commit(self.revision, found, self.name)
+        note_commit(found or commit)
+        return table
 
     def kept_rows(self, columns: Mapping[str, Sequence[Any]]) -> list[int]:
         """Return the rows that `where` keeps, in order, `limit` of them at most; all up to `limit` without a `where`.
@@ -285,7 +298,7 @@ class LabelledSource(_Source):
         """Read a Hub data set as far as `limit` asks."""
         from datasets import Dataset
 
-        table = self._load_from_hub(streaming=True)
+        table = self._load_labels(streaming=True)
         kept: list[dict[str, Any]] = []
         misfit: tuple[str, Any] | None = None
         for row in _rows_of(table, self.name):

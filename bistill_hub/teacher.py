@@ -6,6 +6,7 @@ Weights are read from safetensors files alone. A pickled teacher is converted fi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,59 @@ if TYPE_CHECKING:
 
 LEGACY_PREFIX = "legacy:"
 """Written before the name of an SFT in the authors' pickled format: asks for the reader of legacy files."""
+
+
+@dataclass(frozen=True)
+class DeltaPlace:
+    """Where an SFT is.
+
+    Attributes:
+        place: A file or folder here, or a Hub id.
+        revision: Branch, tag or commit on the Hub; None for the main branch, and for what is here.
+        legacy: Whether it is in the authors' pickled format.
+    """
+
+    place: str
+    revision: str | None
+    legacy: bool
+
+    @property
+    def name(self) -> str:
+        """The place with its revision."""
+        return f"{self.place}@{self.revision}" if self.revision else self.place
+
+
+def delta_place(name: str, field: str = "delta") -> DeltaPlace:
+    """Tell where an SFT is: `ORG/NAME`, `ORG/NAME@REVISION`, a file or a folder, any of them with `legacy:` before it.
+
+    What is here, or can be here alone, is taken as it is spelt: a folder's name may hold an `@`.
+
+    Args:
+        name: The SFT, as a recipe names it.
+        field: Its place in the recipe, named in the error.
+
+    Raises:
+        InputError: there is an `@` with nothing before or behind it.
+    """
+    place = name.removeprefix(LEGACY_PREFIX)
+    legacy = place != name
+    file = Path(place).expanduser()
+    if (
+        "@" not in place
+        or place.startswith(("/", ".", "~"))
+        or file.suffix in (".safetensors", ".bin")
+        or file.exists()
+    ):
+        return DeltaPlace(place, None, legacy)
+    repository, _, revision = place.partition("@")
+    if not repository or not revision:
+        raise InputError(
+            "a revision stands behind the Hub id and an @",
+            field=field,
+            value=name,
+            remedy="write ORG/NAME@REVISION with a branch, tag or commit, or ORG/NAME",
+        )
+    return DeltaPlace(repository, revision, legacy)
 
 
 def load_config(model: str, revision: str | None = None) -> Any:
@@ -155,19 +209,18 @@ def load_delta(name: str, revision: str | None = None) -> SparseDelta:
     """Load a language or task SFT.
 
     Args:
-        name: A `delta.safetensors` file, a folder or Hub id that holds one, or any of these in the authors' pickled
-            format with `legacy:` before it.
-        revision: Branch, tag or commit on the Hub.
+        name: A `delta.safetensors` file, a folder or Hub id (with `@REVISION` behind it or not) that holds one, or any
+            of these in the authors' pickled format with `legacy:` before it.
+        revision: Branch, tag or commit on the Hub, instead of the one in the name.
 
     Raises:
         InputError: there is no such delta, or it cannot be read.
     """
     from .model.legacy import LEGACY_FILE, from_legacy
 
-    legacy = name.startswith(LEGACY_PREFIX)
-    place = name.removeprefix(LEGACY_PREFIX)
-    file = Path(place).expanduser()
-    wanted = LEGACY_FILE if legacy else "delta.safetensors"
+    found = delta_place(name)
+    file = Path(found.place).expanduser()
+    wanted = LEGACY_FILE if found.legacy else "delta.safetensors"
     if file.is_dir():
         file = file / wanted
     if not file.is_file():
@@ -175,16 +228,16 @@ def load_delta(name: str, revision: str | None = None) -> SparseDelta:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
         try:
-            file = Path(hf_hub_download(place, wanted, revision=revision))
+            file = Path(hf_hub_download(found.place, wanted, revision=revision or found.revision))
         except (OSError, HfHubHTTPError, HFValidationError) as error:
-            hint = "" if legacy else f"; if it is in the authors' format, write '{LEGACY_PREFIX}{place}'"
+            hint = "" if found.legacy else f"; if it is in the authors' format, write '{LEGACY_PREFIX}{name}'"
             raise InputError(
                 f"no {wanted} was found there ({first_line(error)})",
                 field="delta",
                 value=name,
                 remedy=f"name a folder or Hub id that holds {wanted}{hint}",
             ) from error
-    if legacy:
+    if found.legacy:
         return from_legacy(file)
     try:
         return SparseDelta.load(file)

@@ -13,6 +13,8 @@ from transformers import AlbertConfig, AutoModelForMaskedLM, AutoTokenizer, Cani
 from bistill_hub import InputError, SparseDelta
 from bistill_hub.model.sparse_delta import SparseUpdate
 from bistill_hub.teacher import (
+    DeltaPlace,
+    delta_place,
     load_config,
     load_delta,
     load_encoder,
@@ -275,6 +277,41 @@ class TestDelta:
     def test_one_in_the_authors_format_that_is_not_there(self, name):
         with pytest.raises(InputError, match=rf"delta = '{name}': no pytorch_diff\.bin was found .*holds pytorch_diff"):
             load_delta(name)
+
+    @pytest.mark.parametrize(
+        ("name", "found"),
+        [
+            ("org/sft", ("org/sft", None, False)),
+            ("legacy:org/sft", ("org/sft", None, True)),
+            ("org/sft@v1.0", ("org/sft", "v1.0", False)),
+            ("legacy:org/sft@refs/pr/1", ("org/sft", "refs/pr/1", True)),
+            (f"org/sft@{'ab' * 20}", ("org/sft", "ab" * 20, False)),
+            ("./mine@home", ("./mine@home", None, False)),
+            ("~/sft@2", ("~/sft@2", None, False)),
+            ("legacy:/absent/sft@2", ("/absent/sft@2", None, True)),
+            ("sft@2/delta.safetensors", ("sft@2/delta.safetensors", None, False)),
+        ],
+    )
+    def test_a_revision_stands_behind_a_hub_id_alone(self, name, found):
+        assert delta_place(name) == DeltaPlace(*found)
+        assert delta_place(name).name == name.removeprefix("legacy:")
+
+    @pytest.mark.parametrize("name", ["org/sft@", "@main", "legacy:org/sft@", "@"])
+    def test_an_at_sign_without_a_revision_is_refused(self, name):
+        with pytest.raises(InputError, match=rf"teacher\.delta = '{name}': a revision stands .*ORG/NAME@REVISION"):
+            delta_place(name, "teacher.delta")
+
+    @pytest.mark.parametrize("prefix", ["", "legacy:"])
+    def test_a_folder_whose_name_holds_an_at_sign_is_a_folder(self, delta, tmp_path, monkeypatch, prefix):
+        made = tmp_path / "org" / "sft@v1"
+        if prefix:
+            shutil.copytree(LEGACY, made)
+        else:
+            shutil.copytree(tmp_path / "sft", made)
+        monkeypatch.chdir(tmp_path)
+        assert delta_place(f"{prefix}org/sft@v1").revision is None
+        names = set(load_delta(f"{prefix}org/sft@v1").sparse)
+        assert names == (set(load_delta(f"legacy:{LEGACY}").sparse) if prefix else {"x"})
 
     def test_a_damaged_one(self, delta, tmp_path):
         file = tmp_path / "sft" / "delta.safetensors"

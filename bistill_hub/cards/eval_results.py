@@ -8,7 +8,6 @@ score stays in the card's `model-index`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..evaluation.results import Result
+from ..hub_commits import is_commit
 from .front_matter import parse_yaml, write_yaml
 from .metadata import is_hub_id
 
@@ -54,7 +54,6 @@ None is known: the benchmarks that the Hub's documentation names (November 2026)
 Before one is added, its data set page carries the tag "Benchmark" and its repository an `eval.yaml` with the task.
 """
 
-_COMMIT = re.compile("[0-9a-f]{40}")
 _FIELDS = frozenset({"dataset", "value", "verifyToken", "date", "source", "notes", "evaluation_framework"})
 _DATASET_FIELDS = frozenset({"id", "task_id", "revision"})
 _SOURCE_FIELDS = frozenset({"url", "name", "user", "org"})
@@ -95,7 +94,7 @@ def eval_results_files(results: Iterable[Result], *, benchmarks: Sequence[Benchm
             dataset_id=benchmark.dataset,
             task_id=benchmark.task_id,
             value=round(result.scores[benchmark.metric] * benchmark.scale, 6),
-            dataset_revision=result.revision if _COMMIT.fullmatch(result.revision or "") else None,
+            dataset_revision=result.read_revision if is_commit(result.read_revision) else None,
             notes=f"{benchmark.metric} on {result.n} examples",
         )
     return {

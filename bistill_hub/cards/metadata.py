@@ -234,7 +234,7 @@ def _model_index_entry(result: Result, facts: CardFacts) -> dict[str, Any]:
         dataset_name=name,
         dataset_config=_optional(result.dataset_config),
         dataset_split=_optional(result.split),
-        dataset_revision=_optional(result.revision),
+        dataset_revision=_optional(result.read_revision),
         dataset_args=_arguments(result),
         metric_type=result.metric,
         metric_value=result.score,

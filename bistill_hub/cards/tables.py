@@ -139,7 +139,7 @@ def dataset_name(result: Result) -> str:
     """Name a test set with its configuration, split and revision; a local file without its folder."""
     name = result.dataset if is_hub_id(result.dataset) else PurePath(result.dataset).name
     parts = [name, result.dataset_config, result.split]
-    revision = result.revision or "main"
+    revision = result.read_revision or "main"
     if re.fullmatch("(sha256:)?[0-9a-f]{40,64}", revision):
         revision = revision.removeprefix("sha256:")[:12]
     subset = f" ({result.subset})" if result.subset else ""

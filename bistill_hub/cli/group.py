@@ -11,6 +11,7 @@ import click
 
 from ..errors import BistillError
 from ..version import __version__
+from .library_output import hold_back
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells count it: 128 and the signal's number."""
@@ -20,7 +21,14 @@ _HEAD_START = 5
 
 
 class _Commands(click.Group):
-    """A group whose commands turn this package's errors into exit code 2."""
+    """A group whose commands turn this package's errors into exit code 2, and speak for themselves."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, words = super().resolve_command(ctx, args)
+        hold_back(quiet="--quiet" in words)
+        return name, command, words
 
     def invoke(self, ctx: click.Context) -> Any:
         main = os.environ.get("RANK", "0") == "0"  # torchrun and accelerate number the processes that they start

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import InputError, first_line
+from ..hub_commits import commits_read
 from ..model.sparse_delta import state_sha256
 from ..sources import LabelledSource, file_sha256
 from ..tasks import get_task
@@ -96,7 +97,8 @@ def evaluate_model(
     Raises:
         InputError: the test set cannot be read or holds labels that the model does not know.
     """
-    dataset = task.read(test.source)
+    with commits_read() as commits:
+        dataset = task.read(test.source)
     task.check_labels(dataset, labels, source_file(test.source))
     weights = state_sha256(model.state_dict())
     kept = None
@@ -137,6 +139,7 @@ def evaluate_model(
         seed=seed,
         subset=source.subset,
         prediction_digests=prediction_digests(predictions),
+        commit=commits[-1] if commits else None,
     )
     return result, predictions
 

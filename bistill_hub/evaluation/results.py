@@ -30,7 +30,7 @@ class Result:
         dataset: The test set's name: Hub id or file name.
         dataset_config: Its configuration on the Hub.
         split: Its split on the Hub.
-        revision: Its revision on the Hub, or "sha256:" and the file's hash.
+        revision: Its revision on the Hub as it was asked for, or "sha256:" and the file's hash.
         n: Examples scored.
         metric: Name of the main metric.
         score: The main metric, a fraction.
@@ -45,6 +45,7 @@ class Result:
         against_teacher: How the model compares with the teacher on the same examples; None for the teacher itself, and
             where there was none.
         prediction_digests: Fingerprints of the predictions, one an example (see `bistill_hub.evaluation.digests`).
+        commit: The commit of the Hub data set that was read; None for a file, and where it could not be told.
     """
 
     task: str
@@ -70,6 +71,12 @@ class Result:
     smoke: bool = False
     against_teacher: Paired | None = None
     prediction_digests: str | None = None
+    commit: str | None = None
+
+    @property
+    def read_revision(self) -> str | None:
+        """The commit that was read where it is known, else what was asked for."""
+        return self.commit or self.revision
 
 
 def retention(student: Result, teacher: Result) -> float | None:

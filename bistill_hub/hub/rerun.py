@@ -146,8 +146,8 @@ class Again:
                     remedy=f"give the {result.dataset} that was scored",
                 )
         else:
-            place = {name: getattr(result, name) for name in ("dataset", "split", "revision")}
-            place["config"] = result.dataset_config
+            place = {"dataset": result.dataset, "config": result.dataset_config, "split": result.split}
+            place["revision"] = result.read_revision
         source = LabelledSource(**place, **reading)
         if source.subset != result.subset:
             raise InputError(

@@ -284,6 +284,12 @@ class TestEvaluation:
         _, row = tables(render_card(replace(FACTS, results=results)))[1]
         assert row[-2] == f"some/ner/swa/test{shown}"
 
+    @pytest.mark.parametrize("revision", ["refs/convert/parquet", "main", None])
+    def test_the_commit_that_was_read_stands_in_place_of_the_branch(self, revision):
+        results = (replace(TEACHER_TARGET, revision=revision, commit="0123456789abcdef" * 2 + "01234567"),)
+        _, row = tables(render_card(replace(FACTS, results=results)))[1]
+        assert row[-2] == "some/ner/swa/test@0123456789ab"
+
     def test_a_data_set_s_folder_is_not_shown(self):
         results = (replace(TEACHER_TARGET, dataset="/home/me/data/mine"),)
         assert "/home/me" not in render_card(replace(FACTS, results=results))

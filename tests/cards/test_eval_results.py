@@ -33,10 +33,13 @@ def test_each_data_set_has_a_file_with_an_entry_a_task():
             RESULT,
             replace(RESULT, dataset_config="eng", revision=None),
             replace(RESULT, dataset="Other/NLI", dataset_config=None, revision="main", scores={"f1": 0.25}),
+            replace(RESULT, dataset="some/read", revision="refs/convert/parquet", commit="ab" * 20),
         ],
-        benchmarks=REGISTERED,
+        benchmarks=(*REGISTERED, replace(NER, dataset="some/read")),
     )
-    assert list(files) == [".eval_results/Other--NLI.yaml", ".eval_results/some--ner.yaml"]
+    assert list(files) == [f".eval_results/{name}.yaml" for name in ("Other--NLI", "some--ner", "some--read")]
+    (read,) = yaml.safe_load(files[".eval_results/some--read.yaml"])
+    assert read["dataset"] == {"id": "some/read", "task_id": "swahili", "revision": "ab" * 20}
     assert yaml.safe_load(files[".eval_results/some--ner.yaml"]) == [
         {"dataset": {"id": "some/ner", "task_id": "english"}, "value": 0.5, "notes": "precision on 1283 examples"},
         {

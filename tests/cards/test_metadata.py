@@ -155,6 +155,12 @@ class TestWritten:
         assert index_entry(bare)["dataset"] == {"name": "some/ner", "type": "some/ner", "args": {"language": "sw"}}
         hidden = replace(RESULT, dataset_config="/home/me/c", split="../test", revision="~/r", subset="C:\\s")
         assert index_entry(hidden)["dataset"] == index_entry(bare)["dataset"]
+        assert index_entry(replace(hidden, commit="/home/me/d"))["dataset"] == index_entry(bare)["dataset"]
+
+    def test_the_revision_is_the_commit_that_was_read(self):
+        of_branch = replace(RESULT, revision="refs/convert/parquet")
+        assert index_entry(of_branch)["dataset"]["revision"] == "refs/convert/parquet"
+        assert index_entry(replace(of_branch, commit=COMMIT)) == index_entry(RESULT)
 
     def test_scores_on_made_up_data_say_so(self):
         assert index_entry(replace(RESULT, synthetic=True))["dataset"]["args"] == {"language": "sw", "synthetic": True}

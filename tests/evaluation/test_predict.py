@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, BertConfig, BertForTokenClassification
 
+from bistill_hub import sources
 from bistill_hub.errors import InputError
 from bistill_hub.evaluation import evaluate, predicting
 from bistill_hub.evaluation.bootstrap import bootstrap_scores, interval
@@ -27,6 +28,7 @@ NER = get_task("ner")
 LABELS = ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
 LONGEST = 40
 BACKBONES = ("bert", "xlm-roberta")
+COMMIT = "0123456789" * 4
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -122,6 +124,7 @@ def test_a_model_s_record_says_what_was_scored_on_what(tagger, test_set, test_da
     assert predictions == predict(model, tokenizer, NER, test_data, LABELS, max_length=LONGEST)
     file = test_set.source.file
     assert (result.dataset, result.revision) == (file.name, f"sha256:{file_sha256(file)}")
+    assert result.commit is None
     assert (result.task, result.task_version, result.model, result.seed) == ("ner", NER.version, "student", 3)
     assert (result.language, result.role, result.n) == ("sw", "target", len(test_data))
     assert result.weights_sha256 == state_sha256(model.state_dict())
@@ -134,6 +137,33 @@ def test_a_model_s_record_says_what_was_scored_on_what(tagger, test_set, test_da
     write_predictions(tmp_path / "predictions.jsonl", predictions)
     lines = (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == predictions
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_record_of_hub_data_says_the_commit_beside_the_branch_that_was_asked_for(
+    tagger, test_data, monkeypatch, streaming
+):
+    table = test_data.rename_column("tags", "ner_tags")
+    asked = []
+
+    def load(*_, streaming, **options):
+        asked.append(options["revision"])
+        return table.to_iterable_dataset() if streaming else table
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    monkeypatch.setattr(
+        sources,
+        "commit_now",
+        lambda dataset, revision: {("org/ner", "refs/convert/parquet"): COMMIT}[dataset, revision],
+    )
+    source = LabelledSource(
+        dataset="org/ner", data_dir="swa", split="test", revision="refs/convert/parquet", limit=5, streaming=streaming
+    )
+    result, _ = evaluate_model(
+        *tagger, NER, TestSet("sw", "target", source), LABELS, name="student", max_length=LONGEST
+    )
+    assert asked == [COMMIT]
+    assert (result.revision, result.commit, result.read_revision) == ("refs/convert/parquet", COMMIT, COMMIT)
 
 
 def test_the_model_s_labels_are_read_in_order():

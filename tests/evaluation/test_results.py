@@ -80,6 +80,19 @@ class TestFile:
         with pytest.raises(InputError, match=rf"results\.json: results_version = {version}: .*\. Install the version"):
             read_results(file)
 
+    def test_a_file_that_knows_of_no_commits_is_read(self, tmp_path):
+        file = tmp_path / "results.json"
+        write_results(file, [replace(TEACHER, revision="main", commit="a" * 40)], {})
+        content = json.loads(file.read_text(encoding="utf-8"))
+        assert content["results"][0].pop("commit") == "a" * 40
+        file.write_text(json.dumps(content), encoding="utf-8")
+        assert read_results(file) == [replace(TEACHER, revision="main")]
+
+    def test_what_was_read_is_the_commit_where_it_is_known(self):
+        assert replace(TEACHER, revision="main", commit="a" * 40).read_revision == "a" * 40
+        assert replace(TEACHER, revision="main").read_revision == "main"
+        assert replace(TEACHER, revision=None).read_revision is None
+
     def test_a_record_cannot_be_changed(self):
         with pytest.raises(FrozenInstanceError):
             TEACHER.score = 1.0

@@ -558,12 +558,15 @@ def test_evaluated_again_predictions_that_were_not_recorded_are_found(scored, tm
     assert problem in found.problem
 
 
-def test_data_of_the_hub_are_those_that_the_result_names(scored, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "said", [{"revision": "ab" * 20}, {"revision": "refs/convert/parquet", "commit": "ab" * 20}], ids=["asked", "read"]
+)
+def test_data_of_the_hub_are_those_that_the_result_names(scored, tmp_path, monkeypatch, said):
     from bistill_hub import sources
 
     folder, tests, _ = scored
     folder = Path(shutil.copytree(folder, tmp_path / "pair"))
-    where = {"dataset": "some/ner", "dataset_config": "swa", "split": "test", "revision": "ab" * 20, "subset": None}
+    where = {"dataset": "some/ner", "dataset_config": "swa", "split": "test", "subset": None, **said}
     results = [one for one in read_results(folder / RESULTS) if one.language == "sw"]
     write_results(folder / RESULTS, [replace(one, **where) for one in results], {})
     table = get_task("ner").read(LabelledSource(path=str(tests["sw"]))).rename_column("tags", "ner_tags")

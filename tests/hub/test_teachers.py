@@ -3,6 +3,7 @@
 import os
 import pickle
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, modeling_utils
 from untrained import untrained
 
-from bistill_hub import InputError, cli
+from bistill_hub import InputError, SparseDelta, cli
 from bistill_hub.checkpoint_files import check_weights, checkpoint_files
+from bistill_hub.model.sparse_delta import SparseUpdate
 from bistill_hub.sources import file_sha256
-from bistill_hub.teacher import load_encoder, load_language_model, load_task_model, load_tokenizer
+from bistill_hub.teacher import load_delta, load_encoder, load_language_model, load_task_model, load_tokenizer
 
+LEGACY = Path(__file__).parents[1] / "reference" / "legacy_sft"
 LOADERS = {
     "encoder": load_encoder,
     "language model": load_language_model,
@@ -156,3 +159,38 @@ def test_where_the_hub_does_not_list_its_files_no_conversion_is_asked_for_either
         load_encoder("alice/teacher")
     assert not fetched(hub, r"\.bin")
     assert os.environ.get("DISABLE_SAFETENSORS_CONVERSION") is None
+
+
+def test_a_delta_is_that_of_the_revision_behind_its_id(hub, tmp_path):
+    api = client(hub, "alice")
+    api.create_repo("alice/sft")
+    commits = []
+    for value in (0.5, 2.0):
+        update = SparseUpdate((2, 3), torch.tensor([1, 4]), torch.tensor([value, -value]))
+        SparseDelta({"x": update}).save(tmp_path / "delta.safetensors")
+        done = api.upload_file(
+            repo_id="alice/sft", path_or_fileobj=tmp_path / "delta.safetensors", path_in_repo="delta.safetensors"
+        )
+        commits.append(done.oid)
+    api.create_tag("alice/sft", tag="v1.0", revision=commits[0])
+
+    def first(name):
+        return load_delta(name).sparse["x"].values[0].item()
+
+    assert first("alice/sft") == first("alice/sft@main") == first(f"alice/sft@{commits[1]}") == 2.0
+    assert first(f"alice/sft@{commits[0]}") == first("alice/sft@v1.0") == 0.5
+    assert load_delta("alice/sft", revision=commits[0]).sparse["x"].values[0] == 0.5
+    with pytest.raises(InputError, match=r"delta = 'alice/sft@v2': no delta\.safetensors was found there"):
+        load_delta("alice/sft@v2")
+
+
+def test_a_delta_in_the_authors_format_is_that_of_its_revision(hub):
+    api = client(hub, "alice")
+    api.create_repo("alice/sft")
+    commit = api.upload_file(
+        repo_id="alice/sft", path_or_fileobj=LEGACY / "pytorch_diff.bin", path_in_repo="pytorch_diff.bin"
+    ).oid
+    api.upload_file(repo_id="alice/sft", path_or_fileobj=b"no pickle", path_in_repo="pytorch_diff.bin")
+    assert set(load_delta(f"legacy:alice/sft@{commit}").sparse) == set(load_delta(f"legacy:{LEGACY}").sparse)
+    with pytest.raises(InputError):
+        load_delta("legacy:alice/sft")
