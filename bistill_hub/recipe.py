@@ -28,6 +28,10 @@ Baseline = Literal["trimmed_teacher", "no_phase_1", "random_teacher"]
 student without phase 1, the teacher's architecture with random weights."""
 
 _PRECISION = "what the mathematics is done in; weights and optimizer stay in float32"
+_ADDED = ("temperature", "relation_heads")
+"""Settings of phase 1 that came after the others: at their defaults they change nothing, so that a phase 1 that was
+finished without them is not done again."""
+
 _TEACHER_PRECISION = "what the teacher's weights are kept in while it teaches; bf16 halves its memory"
 
 
@@ -52,7 +56,7 @@ class Teacher(_Settings):
         default_factory=dict,
         validate_default=True,
         description="language code to its language SFT: a delta file, or a folder or Hub id that holds one; `legacy:` "
-        "before it for the authors' format",
+        "before it for the authors' format, `@REVISION` behind a Hub id",
     )
 
 
@@ -119,9 +123,13 @@ class BilingualSettings(_Settings):
     logits_weight: float = Field(
         0.0, ge=0, description="weight of the language-modelling logits' loss; 0: without heads"
     )
+    temperature: float = Field(2.0, gt=0, description="divides the language-modelling logits before the softmax")
     masked_share: float = Field(0.0, ge=0, lt=1, description="share of the tokens hidden from teacher and student")
     divergence_weight: float = Field(0.0, ge=0, description="weight of the attentions' Kullback-Leibler divergence")
     relations_weight: float = Field(0.0, ge=0, description="weight of MiniLMv2's relations of the last layers")
+    relation_heads: int | None = Field(
+        None, gt=0, description="heads of the relations, a divisor of the hidden size; none: the attention's"
+    )
     masked_lm_weight: float = Field(
         0.0, ge=0, description="weight of the cross-entropy with the hidden tokens themselves; needs masked_share"
     )
@@ -140,6 +148,13 @@ class BilingualSettings(_Settings):
             )
         return self
 
+    @property
+    def determining(self) -> dict[str, Any]:
+        """What the stage depends on: the settings, without those of `_ADDED` that are at their defaults."""
+        fields = type(self).model_fields
+        settings = self.model_dump()
+        return {name: value for name, value in settings.items() if name not in _ADDED or value != fields[name].default}
+
 
 class TaskTeacher(_Settings):
     """The teacher tuned for a task: fine-tuned here on the source language, or already tuned."""
@@ -147,6 +162,9 @@ class TaskTeacher(_Settings):
     model: str | None = Field(None, description="Hub id or folder of a tuned model; None fine-tunes the teacher")
     revision: str | None = Field(None, description="branch, tag or commit of the tuned model")
     delta: str | None = Field(None, description="a task SFT to apply to the teacher instead of fine-tuning it")
+    delta_labels: tuple[str, ...] = Field(
+        (), description="the labels in the order of the task SFT's head; none: it is the task's own order"
+    )
     epochs: float = Field(3.0, gt=0, description="passes over the training data, where the teacher is fine-tuned")
     batch_size: int = Field(16, gt=0, description="examples per update")
     learning_rate: float = Field(3e-5, gt=0, description="peak rate, decaying linearly to 0")
@@ -159,6 +177,17 @@ class TaskTeacher(_Settings):
                 "name a tuned `model` or a `delta` for the teacher, not both",
                 value={"model": self.model, "delta": self.delta},
                 remedy="leave one of them out",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_of_a_delta(self) -> TaskTeacher:
+        if self.delta_labels and self.delta is None:
+            raise InputError(
+                "there is no task SFT whose labels these could be",
+                field="delta_labels",
+                value=list(self.delta_labels),
+                remedy="name the task SFT by `delta`, or leave its labels out",
             )
         return self
 

@@ -15,13 +15,15 @@ from pydantic import BaseModel, ValidationError
 from bistill_hub import recipe as module
 from bistill_hub import sources as sources_module
 from bistill_hub.errors import InputError
-from bistill_hub.recipe import Language, Recipe, Teacher, load_recipe
+from bistill_hub.pipeline.rebuild import read_published
+from bistill_hub.recipe import BilingualSettings, Language, Recipe, Teacher, load_recipe
 from bistill_hub.recipe_changes import parse_changes
 from bistill_hub.resources import resource_dir
 from bistill_hub.sources import LabelledSource, TextSource
 
 ROOT = Path(module.__file__).parents[1]
 SHIPPED = sorted(resource_dir("recipes").glob("[!_]*.py"))
+PUBLISHED = sorted((ROOT / "docs" / "studies").glob("*/recipe.json"))
 every_shipped = pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 
 # Run by an interpreter of its own with a recipe as JSON and the files of recipes: prints what each step opens.
@@ -166,6 +168,17 @@ class TestHash:
         assert Recipe.make(dict(reversed(fields().items()))).sha256 == recipe.sha256
         assert recipe.replace({"seed": 0}).sha256 == recipe.sha256, "a default that is written out"
 
+    def test_settings_of_phase_1_that_were_added_count_where_they_are_set(self):
+        found = BilingualSettings().determining
+        assert {*BilingualSettings().model_dump()} - {*found} == {"temperature", "relation_heads"}
+        for name, value in (("temperature", 3.0), ("relation_heads", 12)):
+            assert BilingualSettings(**{name: value}).determining == {**found, name: value}
+
+    @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
+    def test_a_recipe_that_was_published_without_them_loads_with_their_defaults(self, file):
+        recipe = Recipe.make(read_published(file).fields)
+        assert (recipe.bilingual.temperature, recipe.bilingual.relation_heads) == (2.0, None)
+
     def test_any_field_changes_it(self):
         hiding = {"masked_share": 0.2}  # without it some fields may not be set
         full = Recipe.make(fields(teacher={"model": "some/teacher"}, bilingual=hiding)).model_dump(mode="json")
@@ -186,10 +199,12 @@ class TestHash:
             last = place.rpartition(".")[2]
             if value is None and last in ("path", "dataset"):
                 continue  # would name a second place, which is refused
-            if place in lists:
+            if last == "delta_labels":  # they need a delta
+                place, new = place.removesuffix(".delta_labels"), {"delta": "x", "delta_labels": ["O"]}
+            elif place in lists:
                 new = lists[place]
             elif value is None:
-                new = 5 if last in ("limit", "layers", "vocabulary_size") else "x"
+                new = 5 if last in ("limit", "layers", "vocabulary_size", "relation_heads") else "x"
             else:
                 new = by_type[type(value)](value)
             hashes.append(Recipe.make(changed(place, new, full)).sha256)
@@ -210,6 +225,8 @@ class TestWhatIsRefused:
             ("bilingual", {"learning_rate": "1e-4x"}, "bilingual.learning_rate = '1e-4x'", "valid number"),
             ("bilingual", {"hidden_weight": float("inf")}, "bilingual.hidden_weight = inf", "finite"),
             ("bilingual", {"evaluation_share": 1}, "bilingual.evaluation_share = 1", "less than 1"),
+            ("bilingual", {"temperature": 0}, "bilingual.temperature = 0", "greater than 0"),
+            ("bilingual", {"relation_heads": 0}, "bilingual.relation_heads = 0", "greater than 0"),
             ("bilingual", {"precision": "int8"}, "bilingual.precision = 'int8'", "'fp32', 'bf16' or 'fp16'"),
             ("tasks.0.max_length", 4, "tasks.ner.max_length = 4", "greater than 4"),
             ("tasks.0.distillation", {"density": 1.1}, "tasks.ner.distillation.density = 1.1", "less than or equal"),

@@ -119,8 +119,10 @@ class LanguageFineTuningTrainer(SparseFineTuningTrainer):
         chosen = inputs["labels"] != _NO_LABEL
         with head_at(self.model, chosen):
             outputs = model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
-        logits = logits_at(outputs.logits, chosen)
-        return {"task": nn.functional.cross_entropy(logits.float(), inputs["labels"][chosen])}, outputs
+        total = nn.functional.cross_entropy(
+            logits_at(outputs.logits, chosen).float(), inputs["labels"][chosen], reduction="sum"
+        )
+        return {"task": total / chosen.sum().clamp(min=1)}, outputs  # nothing chosen: the mean is 0, not 0/0
 
     def held_out_loss(self) -> float:
         """Return the mean loss (nats a chosen token) on the held-out text as the model is now; masks are the same."""

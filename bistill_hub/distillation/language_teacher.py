@@ -99,13 +99,19 @@ class LanguageTeacher:
         """Return the teacher for a batch of one language; `inputs["language"]` [batch] numbers it.
 
         Raises:
-            ValueError: the batch mixes languages that have different deltas, or a delta does not fit the teacher.
+            ValueError: the batch mixes languages that have different deltas or is of one that `languages` does not
+                name, or a delta does not fit the teacher.
         """
         if not self.deltas:
             return self.model
         if "language" not in inputs:
             return self.speak(None)
         numbers = inputs["language"].unique().tolist()
+        if not all(0 <= number < len(self.languages) for number in numbers):
+            raise ValueError(
+                f"the batch is of language {numbers}, and the languages are {list(self.languages)}; pass languages= in "
+                "the order of the numbers"
+            )
         if len(numbers) != 1:
             raise ValueError(f"a batch must be of one language, not of {[self.languages[n] for n in numbers]}")
         return self.speak(self.languages[numbers[0]])
@@ -123,7 +129,7 @@ def _prepare(model: PreTrainedModel, delta: SparseDelta) -> Iterable[_Entries]:
 
     Raises:
         ValueError: a parameter is of another shape, not contiguous or not in memory, or two names of the delta mean the
-            same one.
+            same one and change it differently.
     """
     taken: dict[int, str] = {}
     for name, parameter in _targets(model, delta):
@@ -132,7 +138,10 @@ def _prepare(model: PreTrainedModel, delta: SparseDelta) -> Iterable[_Entries]:
         if tuple(parameter.shape) != shape:
             raise ValueError(f"{name}: the teacher's shape is {tuple(parameter.shape)}, the delta's {shape}")
         if (other := taken.setdefault(id(parameter), name)) != name:
-            raise ValueError(f"{other} and {name} are one parameter of the teacher")
+            # The state of an untied copy names a tied parameter twice.
+            if not _change_alike(delta, other, name):
+                raise ValueError(f"{other} and {name} are one parameter of the teacher, and changed differently")
+            continue
         if parameter.is_meta or not parameter.is_contiguous():
             raise ValueError(f"{name} cannot be changed in place: it is not in memory as a whole")
         flat = _flat(parameter)
@@ -144,6 +153,15 @@ def _prepare(model: PreTrainedModel, delta: SparseDelta) -> Iterable[_Entries]:
         bare = flat.index_select(0, indices)
         worn = (bare.float() + update.values.to(flat.device, torch.float32)).to(flat.dtype)
         yield _Entries(parameter, flat, indices, bare, worn)
+
+
+def _change_alike(delta: SparseDelta, one: str, other: str) -> bool:
+    """Whether a delta changes two parameters of the same shape in the same way."""
+    if one in delta.dense or other in delta.dense:
+        both = one in delta.dense and other in delta.dense
+        return both and torch.equal(delta.dense[one].float(), delta.dense[other].float())
+    first, second = delta.sparse[one], delta.sparse[other]
+    return torch.equal(first.indices, second.indices) and torch.equal(first.values.float(), second.values.float())
 
 
 def _targets(model: PreTrainedModel, delta: SparseDelta) -> Iterator[tuple[str, nn.Parameter]]:

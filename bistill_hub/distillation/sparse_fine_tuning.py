@@ -26,10 +26,10 @@ from ..model.sparse_delta import SparseDelta, state_sha256
 from ..student.backbones import backbone_for
 from .exact_averaging import ExactAveragingTrainer
 from .lottery_ticket import Ticket, TicketAdamW, TicketInForce, choose_ticket, join_tickets, ticket_size
+from .sharding import refuse_sharding
 from .stage_records import REACHED_FILE, TICKET_FILE, StageRecords, of_iteration, selects
 
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
-_TRUE = ("1", "true", "t", "yes", "y", "on")
 _Result = TypeVar("_Result")
 
 
@@ -347,28 +347,6 @@ def parameters_once(model: PreTrainedModel) -> dict[str, nn.Parameter]:
         if parameter not in names or (name.startswith(encoder) and not names[parameter].startswith(encoder)):
             names[parameter] = name
     return {name: parameter for parameter, name in names.items()}
-
-
-def refuse_sharding(args: TrainingArguments) -> None:
-    """Refuse training that spreads one parameter over processes: single entries of it could not be held still.
-
-    Args:
-        args: Training arguments; the variables that `accelerate launch` sets are looked at too.
-
-    Raises:
-        InputError: FSDP or DeepSpeed is asked for.
-    """
-    variables = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
-    asked = {name: getattr(args, name) for name in ("fsdp", "deepspeed") if getattr(args, name)}
-    asked |= {name: os.environ[name] for name in variables if os.environ.get(name, "").lower() in _TRUE}
-    if asked:
-        name, value = next(iter(asked.items()))
-        raise InputError(
-            "sparse fine-tuning holds single entries of parameters still, which sharded training does not allow",
-            field=name,
-            value=value,
-            remedy="train without it, in several processes under DDP: `torchrun --nproc-per-node N`",
-        )
 
 
 def _changed(start: Mapping[str, Tensor], ticket: Ticket, reached: Mapping[str, Tensor]) -> dict[str, Tensor]:

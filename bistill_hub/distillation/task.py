@@ -21,7 +21,8 @@ from ..errors import InputError
 from .fine_tuning import PredictingTrainer, TaskFineTuningTrainer
 from .heads import answer_count, distilled_loss, head_of, head_parameters
 from .language_teacher import LanguageTeacher
-from .sparse_fine_tuning import SparseFineTuningArguments, SparseFineTuningTrainer, refuse_sharding
+from .sharding import refuse_sharding
+from .sparse_fine_tuning import SparseFineTuningArguments, SparseFineTuningTrainer
 from .trainer import DistillationTrainer
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from ..cards.metadata import check_identity
 from ..checkpoint_files import check_weights
+from ..distillation.sharding import refuse_sharded_launch
 from ..errors import InputError
 from ..recipe import Precision, Recipe, TaskRecipe
 from ..sentence_encoders import check_modules
@@ -19,7 +20,7 @@ from ..student.backbones import backbone_for
 from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from ..teacher import LEGACY_PREFIX, load_config, load_delta, load_language_model, load_task_model, load_tokenizer
+from ..teacher import delta_place, load_config, load_delta, load_language_model, load_task_model, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
         The tasks' data.
 
     Raises:
-        InputError: the output cannot be written; the Hub knows no such language or licence; the teacher cannot be
-            loaded, is of an unsupported architecture, or does not have the layers that are asked for; the machine
-            cannot train in a precision that is asked for; phase 1 is to learn nothing, or by a head or mask token that
-            there is not; a task's tuned teacher has no head for it; a corpus is missing or empty; labelled data are
-            missing, malformed or hold labels that training lacks; there is no such task.
+        InputError: training would be sharded; the output cannot be written; the Hub knows no such language or licence;
+            the teacher cannot be loaded, is of an unsupported architecture, or does not have the layers that are asked
+            for; the machine cannot train in a precision that is asked for; an SFT cannot be had or is another
+            teacher's; phase 1 is to learn nothing, or by a head, mask token or number of heads that there is not; a
+            task's tuned teacher has no head for it; a corpus is missing or empty; labelled data are missing, malformed
+            or hold labels that training lacks; there is no such task.
     """
+    refuse_sharded_launch()
     check_writable(output_dir)
     codes = (recipe.source.code, recipe.target.code)
     check_identity(recipe.name, codes, recipe.license, recipe.license_name, recipe.license_link)
@@ -68,18 +71,19 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     for settings, _ in tasks:
         for name, source in settings.sources.items():
             source.check(f"tasks.{settings.name}.{name}")
-        check_model_file(settings.teacher.delta, f"tasks.{settings.name}.teacher.delta")
         if settings.teacher.model is not None:
             check_weights(settings.teacher.model, settings.teacher.revision)
-    for code, delta in recipe.teacher.language_deltas.items():
-        check_model_file(delta, f"teacher.language_deltas.{code}")
+    deltas = delta_fields(recipe)
+    for field, delta in deltas.items():
+        check_model_file(delta, field)
     config = load_config(recipe.teacher.model, recipe.teacher.revision)
     check_weights(recipe.teacher.model, recipe.teacher.revision)
     check_modules(recipe.teacher.model, recipe.teacher.revision)
-    for code, delta in recipe.teacher.language_deltas.items():
-        check_language_delta(delta, f"teacher.language_deltas.{code}", config)
+    for field, delta in deltas.items():
+        check_delta(delta, field, config)
     recipe.student.layer_map_for(config.num_hidden_layers)
     check_lengths(recipe, config)
+    check_relation_heads(recipe, config)
     check_precisions(recipe)
     tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
     check_vocabulary(recipe, tokenizer)
@@ -119,18 +123,26 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
+def delta_fields(recipe: Recipe) -> dict[str, str]:
+    """Names of the language and task SFTs that a recipe begins with, by field."""
+    deltas = {f"teacher.language_deltas.{code}": name for code, name in recipe.teacher.language_deltas.items()}
+    of_tasks = {f"tasks.{task.name}.teacher.delta": task.teacher.delta for task in recipe.tasks}
+    return deltas | {field: name for field, name in of_tasks.items() if name is not None}
+
+
 def check_model_file(name: str | None, field: str) -> None:
-    """Refuse a local file or folder that is not there; Hub ids are left to the Hub."""
+    """Refuse a local file or folder that is not there, and an `@` without a revision; Hub ids are left to the Hub."""
     if name is None:
         return
-    place = Path(name.removeprefix(LEGACY_PREFIX)).expanduser()
-    local = name.startswith(("/", ".", "~")) or place.suffix in (".safetensors", ".bin")
-    if local and not place.exists():
+    place = delta_place(name, field).place
+    file = Path(place).expanduser()
+    local = place.startswith(("/", ".", "~")) or file.suffix in (".safetensors", ".bin")
+    if local and not file.exists():
         raise InputError("there is no such file", field=field, value=name, remedy="correct the path")
 
 
-def check_language_delta(name: str, field: str, config: PreTrainedConfig) -> None:
-    """Refuse a language SFT that was made for another teacher.
+def check_delta(name: str, field: str, config: PreTrainedConfig) -> None:
+    """Refuse a language or task SFT that was made for another teacher.
 
     Args:
         name: Where it is, as `load_delta` takes it.
@@ -175,6 +187,18 @@ def check_lengths(recipe: Recipe, config: PreTrainedConfig) -> None:
                 value=length,
                 remedy=f"set it to {room} or less",
             )
+
+
+def check_relation_heads(recipe: Recipe, config: PreTrainedConfig) -> None:
+    """Refuse heads of phase 1's relations that do not divide the hidden size, where relations are compared."""
+    settings, width = recipe.bilingual, config.hidden_size
+    if settings.steps and settings.relations_weight and width % (settings.relation_heads or 1):
+        raise InputError(
+            f"the teacher's hidden size, {width}, is not a multiple of it",
+            field="bilingual.relation_heads",
+            value=settings.relation_heads,
+            remedy="choose a divisor, or leave it out for the attention's heads",
+        )
 
 
 def check_vocabulary(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -307,11 +331,35 @@ def check_precision(field: str, precision: Precision) -> None:
     raise InputError(problem, field=field, value=precision, remedy=remedy)
 
 
+def check_delta_labels(settings: TaskRecipe, labels: tuple[str, ...]) -> None:
+    """Refuse a task SFT whose head is said to be of other labels than the training data have.
+
+    Raises:
+        InputError: the two sets of labels differ, or one is named twice.
+    """
+    of_head = settings.teacher.delta_labels
+    if not of_head or sorted(of_head) == sorted(labels):
+        return
+    lacking, further = (sorted(set(one) - set(other)) for one, other in ((labels, of_head), (of_head, labels)))
+    differences = [
+        *([f"lacks {', '.join(lacking)}"] if lacking else []),
+        *([f"has {', '.join(further)}, which the training data do not have"] if further else []),
+    ] or ["has a label twice"]
+    raise InputError(
+        f"the task SFT's head {' and '.join(differences)}",
+        field=f"tasks.{settings.name}.teacher.delta_labels",
+        value=list(of_head),
+        remedy=f"name the training data's labels ({', '.join(labels) or 'none'}) in the head's order, or leave the "
+        "task SFT out, and the teacher is fine-tuned here",
+    )
+
+
 def read_task(settings: TaskRecipe, task: Task) -> TaskData:
     """Read a task's labelled data.
 
     Raises:
-        InputError: data are missing or malformed, training has one label, or others have labels that training lacks.
+        InputError: data are missing or malformed, training has one label, others have labels that training lacks, or a
+            task SFT's head is of other labels.
     """
     train = task.read(settings.train)
     labels = task.labels(train)
@@ -322,6 +370,7 @@ def read_task(settings: TaskRecipe, task: Task) -> TaskData:
             field=f"tasks.{settings.name}.train",
             remedy="name data with labels of several kinds",
         )
+    check_delta_labels(settings, labels)
     validation = task.read(settings.validation)
     for name, dataset in (
         ("validation", validation),

@@ -15,6 +15,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, NoReturn, TypeVar
 
+from ..distillation.sharding import refuse_sharded_launch
 from ..errors import BistillError, InputError
 
 _Made = TypeVar("_Made")
@@ -117,10 +118,12 @@ def join() -> Processes:
         This process's place among them, or `ALONE`.
 
     Raises:
-        InputError: they cannot compute together on this machine.
+        InputError: they were started for sharded training, or cannot compute together on this machine.
     """
     if started_processes() == 1:
         return ALONE
+    with Processes(int(os.environ.get("RANK", "0")), started_processes()).one_voice():
+        refuse_sharded_launch()
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env

@@ -22,8 +22,18 @@ from ..student.build import config_of_size
 from ..student.inspection import encoder_size
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from ..teacher import LEGACY_PREFIX, load_config, load_tokenizer
-from .preflight import TaskData, check_bilingual, check_lengths, check_model_file, read_task, text_fields
+from ..teacher import delta_place, load_config, load_tokenizer
+from .preflight import (
+    TaskData,
+    check_bilingual,
+    check_delta_labels,
+    check_lengths,
+    check_model_file,
+    check_relation_heads,
+    delta_fields,
+    read_task,
+    text_fields,
+)
 from .stage_files import DELTA_FILE
 
 SAMPLED_EXAMPLES = 200
@@ -135,18 +145,18 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
         text.check(field)
     tasks = [(settings, get_task(settings.name)) for settings in recipe.tasks]
     models: dict[str, tuple[str, str | None]] = {}
-    for code, delta in recipe.teacher.language_deltas.items():
-        models[f"teacher.language_deltas.{code}"] = (delta, None)
     for settings, _ in tasks:
         prefix = f"tasks.{settings.name}"
         for name, source in settings.sources.items():
             source.check(f"{prefix}.{name}")
         if settings.teacher.model is not None:
             models[f"{prefix}.teacher.model"] = (settings.teacher.model, settings.teacher.revision)
-        if settings.teacher.delta is not None:
-            models[f"{prefix}.teacher.delta"] = (settings.teacher.delta, None)
     for field, (model, _) in models.items():
         check_model_file(model, field)
+    for field, delta in delta_fields(recipe).items():
+        check_model_file(delta, field)
+        found_at = delta_place(delta, field)
+        models[field] = (found_at.place, found_at.revision)
     teacher, config, tokenizer = _look_at_teacher(recipe)
     check_bilingual(recipe, tokenizer)
     lines = {field: _count_lines(text, field) for field, text in texts.items()}
@@ -178,6 +188,7 @@ def _look_at_teacher(recipe: Recipe) -> tuple[TeacherPlan, Any, Any]:
     config = load_config(place)
     recipe.student.layer_map_for(config.num_hidden_layers)
     check_lengths(recipe, config)
+    check_relation_heads(recipe, config)
     with_tokenizer = _here(model, "tokenizer.json", revision)
     tokenizer = None if with_tokenizer is None else load_tokenizer(with_tokenizer)
     size = encoder_size(config)
@@ -229,6 +240,7 @@ def _read_local(settings: TaskRecipe, task: Task) -> tuple[dict[str, Dataset], t
             labels = task.labels(datasets[name])
             if len(labels) == 1:
                 read_task(settings, task)  # refuses them
+            check_delta_labels(settings, labels)
         elif "train" in datasets:
             task.check_labels(datasets[name], labels, source_file(source))
     return datasets, labels
@@ -261,14 +273,14 @@ def _source(
 
 def _weights(field: str, model: str, revision: str | None) -> SourcePlan:
     """Weights beside the teacher's: a tuned model, a language or task SFT."""
-    place = Path(model.removeprefix(LEGACY_PREFIX)).expanduser()
+    place = Path(model).expanduser()
     if place.exists():
         files = [place] if place.is_file() else [file for file in place.iterdir() if file.is_file()]
         size = sum(file.stat().st_size for file in files) / 1e6
         kind: Literal["file", "folder"] = "file" if place.is_file() else "folder"
         return SourcePlan(field=field, name=place.name, kind=kind, megabytes=size, count=None, unit="", note="")
-    name = model.removeprefix(LEGACY_PREFIX)
-    cached = any(_here(name, file, revision) for file in ("config.json", DELTA_FILE, LEGACY_FILE))
+    name = f"{model}@{revision}" if revision else model
+    cached = any(_here(model, file, revision) for file in ("config.json", DELTA_FILE, LEGACY_FILE))
     note = "in the cache" if cached else "not in the cache"
     return SourcePlan(field=field, name=name, kind="Hub", megabytes=None, count=None, unit="", note=note)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForMaskedLM
 from transformers.models.auto import modeling_auto
 
-from ..distillation.bilingual import LOGITS, MASKED_LM, TEMPERATURE, form_terms, needs_teacher, weights_of
+from ..distillation.bilingual import LOGITS, MASKED_LM, form_terms, needs_teacher, weights_of
 from ..distillation.comparison import ATTENTION, HIDDEN, LayerwiseComparison
 from ..distillation.heads import distilled_loss, supervised_loss
 from ..distillation.masking import MASKED, ORIGINAL
@@ -213,13 +213,14 @@ class Trial:
         if needs_teacher(wanted):
             teacher = make(facts.trimmed_teacher_config, LOGITS)
             teacher.to(TYPES[settings.teacher_precision]).eval().requires_grad_(False)
-            compare = LayerwiseComparison(student, teacher, facts.layer_map, terms=wanted)
+            heads = settings.relation_heads
+            compare = LayerwiseComparison(student, teacher, facts.layer_map, terms=wanted, relation_heads=heads)
 
         def run() -> tuple[dict[str, Tensor], Any, Any]:
             return ({}, student(**batch), None) if compare is None else compare(student, teacher, batch)
 
         def loss() -> Tensor:
-            terms, _ = form_terms(run, student, teacher, inputs, wanted, TEMPERATURE)
+            terms, _ = form_terms(run, student, teacher, inputs, wanted, settings.temperature)
             return torch.stack(list(terms.values())).sum()
 
         return self._train(student, batch, loss, loss, settings.precision)

@@ -125,6 +125,22 @@ def test_the_loss_is_that_of_the_whole_models_logits(backbone, tmp_path):
     assert found == pytest.approx(total / count, rel=1e-5)
 
 
+def test_a_batch_in_which_nothing_can_be_hidden_counts_nothing(tmp_path):
+    # One of the blocks is of special tokens alone.
+    made, without = rows(5), {"input_ids": [0, 2, 0, 2]}
+    steps = {"dense_max_steps": 2, "max_steps": 2, "logging_steps": 1, "gradient_accumulation_steps": 3}
+    one = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1}
+    trainer = make_trainer(masked_language_model("bert"), tmp_path, **steps, **one)
+    trainer.train_dataset, trainer.eval_dataset = [*made, without], made
+    expected = trainer.held_out_loss()
+    trainer.eval_dataset = [*made[:2], without, *made[2:]]
+    assert trainer.held_out_loss() == pytest.approx(expected, rel=1e-6)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 2, "of the sparse stage"
+    assert all(0 < loss < 100 for loss in losses)
+
+
 @pytest.mark.parametrize("backbone", CLASSES)
 def test_the_encoder_may_change_but_for_layer_norms_and_the_head_may_not(backbone, tmp_path):
     model = masked_language_model(backbone)

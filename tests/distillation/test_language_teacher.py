@@ -1,12 +1,13 @@
 """The teacher wears one language's delta at a time, and under any order of swaps it is bit for bit itself again."""
 
 import random
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel
+from transformers import AutoModelForMaskedLM, BertConfig, BertModel
 
 from bistill_hub import SparseDelta
 from bistill_hub.distillation.language_teacher import LanguageTeacher
@@ -138,6 +139,62 @@ def test_a_delta_that_does_not_fit_leaves_the_teacher_bare(teacher):
     assert_same_bits(teacher, base)
     with pytest.raises(ValueError, match="not in memory"):
         LanguageTeacher(teacher.to("meta"), {"en": random_delta(teacher, 1)}).speak("en")
+
+
+def batch_of(*numbers):
+    return {"input_ids": torch.full((len(numbers), 3), 5), "language": torch.tensor(numbers)}
+
+
+def test_numbers_of_languages_that_were_not_named_are_refused(teacher):
+    deltas = {"en": random_delta(teacher, 1), "sw": random_delta(teacher, 2)}
+    base = bits(teacher)
+    for languages, numbers, shown in (((), (0, 0), "[0]"), (("en",), (1, 1), "[1]"), ((), (0, 1), "[0, 1]")):
+        with pytest.raises(ValueError, match=re.escape(f"language {shown}") + r".*languages="):
+            LanguageTeacher(teacher, deltas, languages=languages).for_batch(batch_of(*numbers))
+    with pytest.raises(ValueError, match=r"one language, not of \['en', 'sw'\]"):
+        LanguageTeacher(teacher, deltas, languages=("en", "sw")).for_batch(batch_of(0, 1))
+    assert_same_bits(teacher, base)
+    assert LanguageTeacher(teacher).for_batch(batch_of(0, 1)) is teacher, "without deltas nobody asks"
+
+
+EMBEDDINGS, DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
+
+
+def test_tied_embeddings_and_decoder_may_both_be_named_by_equal_updates(tiny_model):
+    torch.manual_seed(0)
+    model = AutoModelForMaskedLM.from_config(tiny_model(layers=2).config)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    shape = tuple(model.get_input_embeddings().weight.shape)
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+    def update(*values):
+        return SparseUpdate(shape, torch.tensor([1, 7]), torch.tensor(values))
+
+    rows_replaced = torch.arange(shape[0] * shape[1]).float().view(shape)
+    for both in (
+        SparseDelta({EMBEDDINGS: update(0.5, -1.0), DECODER: update(0.5, -1.0)}),
+        SparseDelta({}, {EMBEDDINGS: rows_replaced, DECODER: rows_replaced.clone()}),
+    ):
+        once = SparseDelta(
+            {name: each for name, each in both.sparse.items() if name != DECODER},
+            {name: each for name, each in both.dense.items() if name != DECODER},
+        )
+        voice = LanguageTeacher(model, {"both": both, "once": once})
+        worn = {name: p.detach().clone() for name, p in voice.speak("both").named_parameters()}
+        assert all(torch.equal(worn[name], p) for name, p in voice.speak("once").named_parameters())
+        assert not torch.equal(worn[EMBEDDINGS], start[EMBEDDINGS])
+        voice.speak(None)
+        assert all(torch.equal(start[name], p) for name, p in model.named_parameters())
+    elsewhere = SparseUpdate(shape, torch.tensor([1, 8]), torch.tensor([0.5, -1.0]))
+    for other in (
+        SparseDelta({EMBEDDINGS: update(0.5, -1.0), DECODER: update(0.5, 1.0)}),
+        SparseDelta({EMBEDDINGS: update(0.5, -1.0), DECODER: elsewhere}),
+        SparseDelta({}, {EMBEDDINGS: rows_replaced, DECODER: -rows_replaced}),
+        SparseDelta({DECODER: update(0.5, -1.0)}, {EMBEDDINGS: rows_replaced}),
+    ):
+        with pytest.raises(ValueError, match=f"{EMBEDDINGS} and {DECODER} are one parameter.*changed differently"):
+            LanguageTeacher(model, {"en": other}).speak("en")
+        assert all(torch.equal(start[name], p) for name, p in model.named_parameters())
 
 
 def test_a_published_legacy_file_is_worn_as_a_language_delta():

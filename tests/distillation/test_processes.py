@@ -35,6 +35,7 @@ from bistill_hub import (
 )
 from bistill_hub.corpora import BilingualBlocks
 from bistill_hub.distillation.fine_tuning import TaskFineTuningTrainer
+from bistill_hub.distillation.language_modelling import LanguageFineTuningArguments, LanguageFineTuningTrainer
 from bistill_hub.distillation.sampling import Division, SharedBatches, divided
 from bistill_hub.student.build import cut_model
 
@@ -114,7 +115,24 @@ def phase_2(folder, models, rows, **settings):
     )
 
 
+def language_delta(folder, **settings):
+    """A trainer of a language delta, with AdamW in both stages, on blocks of unequal lengths."""
+    generator = torch.Generator().manual_seed(0)
+    blocks = [
+        {"input_ids": torch.randint(4, 77, (length,), generator=generator).tolist()}
+        for length in torch.randint(2, 30, (19,), generator=generator).tolist()
+    ]
+    args = LanguageFineTuningArguments(
+        output_dir=str(folder),
+        **{**QUIET, "num_train_epochs": 2, "dense_epochs": 1, "learning_rate": 1e-3, **settings},
+    )
+    whole = tiny_models.tiny_model(tiny_models.class_of("bert", "ForMaskedLM"))
+    model = cut_model(whole, None, (1, 3), dropout=0.0)
+    return LanguageFineTuningTrainer(model, args, train_dataset=blocks, processing_class=word_tokenizer())
+
+
 KINDS = {"phase 1": phase_1, "fine-tuning": fine_tuning, "phase 2": phase_2}
+TRAINERS = {**KINDS, "language delta": language_delta}
 
 
 class Stop(TrainerCallback):
@@ -130,7 +148,7 @@ class Stop(TrainerCallback):
 
 def trained(kind, *arguments, resume=False, stopped_at=None, **settings):
     """Train, and return the weights, the log, and what a dense and a sparse stage chose."""
-    trainer = KINDS[kind](*arguments, **settings)
+    trainer = TRAINERS[kind](*arguments, **settings)
     if stopped_at is not None:
         trainer.add_callback(Stop(stopped_at))
     try:
@@ -163,7 +181,7 @@ def assert_same(one, other, tolerance=TOLERANCE):
 
 
 def arguments_of(kind, folder, models, rows):
-    return (folder, models) if kind == "phase 1" else (folder, models, rows)
+    return {"phase 1": (folder, models), "language delta": (folder,)}.get(kind, (folder, models, rows))
 
 
 def trained_each(jobs):
@@ -171,7 +189,7 @@ def trained_each(jobs):
     return [trained(*arguments, **settings) for arguments, settings in jobs]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRAINERS)
 def test_two_processes_train_as_one_with_twice_the_accumulation(kind, models, rows, tmp_path):
     # Nineteen rows are five batches: one process has none left when the other takes the fifth.
     jobs = {}
@@ -225,11 +243,14 @@ def test_a_loss_is_evaluated_alike_by_any_processes_in_any_batches(models, tmp_p
         assert in_processes(count, evaluated, tmp_path, models, batch) == pytest.approx([expected] * count, rel=1e-6)
 
 
-def with_heads(folder, **settings):
-    """Train phase 1 by heads and last states alone, on batches of four rows that hide unequally many tokens."""
+def word_tokenizer():
     words = {f"w{number}": number for number in range(77)}
     special = {"unk_token": "w0", "pad_token": "w1", "sep_token": "w2", "mask_token": "w3"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models_of.WordLevel(words)), **special)
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models_of.WordLevel(words)), **special)
+
+
+def with_heads(folder, **settings):
+    """Train phase 1 by heads and last states alone, on batches of four rows that hide unequally many tokens."""
     teacher = tiny_models.tiny_model(tiny_models.class_of("bert", "ForMaskedLM"))
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(2, 30, (19,), generator=generator).tolist()
@@ -253,7 +274,7 @@ def with_heads(folder, **settings):
         teacher=teacher,
         train_dataset=BilingualBlocks({"en": blocks[:9], "sw": blocks[9:]}),
         eval_dataset=BilingualBlocks({"en": blocks[:3], "sw": blocks[9:14]}),
-        processing_class=tokenizer,
+        processing_class=word_tokenizer(),
         processes_per_batch=shared,
     )
     trainer.train()
@@ -313,23 +334,28 @@ def test_two_processes_that_are_interrupted_end_bit_for_bit_as_if_they_were_not(
         assert one["log"] == other["log"]
 
 
+def trained_by(count, *arguments, **settings):
+    """Train in so many processes, on updates of two batches."""
+    settings["gradient_accumulation_steps"] = 2 // count
+    if count == 1:
+        return [trained(*arguments, **settings)]
+    return in_processes(count, trained, *arguments, **settings)
+
+
 @pytest.mark.parametrize("before", [1, 2])
-def test_training_goes_on_with_another_number_of_processes(before, models, tmp_path):
-    after = 3 - before
-    settings = {"per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 3, "max_steps": 7}
-    expected = trained("phase 1", tmp_path / "whole", models, **settings, gradient_accumulation_steps=2)
-    part = {"gradient_accumulation_steps": 2 // before, "stopped_at": 4}
-    in_processes(before, trained, "phase 1", tmp_path / "broken", models, **settings, **part)
-    for process in in_processes(
-        after,
-        trained,
-        "phase 1",
-        tmp_path / "broken",
-        models,
-        **settings,
-        gradient_accumulation_steps=2 // after,
-        resume=True,
-    ):
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_goes_on_with_another_number_of_processes(kind, before, models, rows, tmp_path):
+    # Phase 2 has three updates in its dense stage: it is interrupted there, or in its sparse stage.
+    stopped_at = 3 if before == 1 else 4
+    settings = {"per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 2}
+    whole, broken = (arguments_of(kind, tmp_path / name, models, rows) for name in ("whole", "broken"))
+    (expected,) = trained_by(1, kind, *whole, **settings)
+    assert trained_by(before, kind, *broken, **settings, stopped_at=stopped_at) == [None] * before
+    stage = {3: "dense", 4: "sparse"}[stopped_at] if kind == "phase 2" else ""
+    assert (tmp_path / "broken" / stage / "checkpoint-2" / "complete.json").is_file()
+    after = trained_by(3 - before, kind, *broken, **settings, resume=True)
+    assert len(after) == 3 - before
+    for process in after:
         assert_same(expected, process)
 
 

@@ -7,9 +7,11 @@ import torch
 import transformers
 from click.testing import CliRunner
 
-from bistill_hub import cli
+from bistill_hub import InputError, cli
 from bistill_hub.model.sparse_delta import SparseDelta, SparseUpdate
 from bistill_hub.pipeline import run as run_module
+from bistill_hub.pipeline.preflight import preflight
+from bistill_hub.recipe import load_recipe
 
 
 @pytest.fixture
@@ -70,6 +72,14 @@ def test_a_precision_that_the_machine_does_not_have(attempt, monkeypatch, field)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(transformers.utils, "is_torch_bf16_gpu_available", lambda: False)
     refused(attempt(f"{field}.precision=bf16"), f"{field}.precision", "'bf16'", "Set it to fp16 or fp32")
+
+
+@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_a_launch_for_sharded_training_whatever_is_trained(attempt, monkeypatch, tmp_path, variable):
+    monkeypatch.setenv(variable, "true")
+    refused(attempt(), f"{variable} = 'true'", "as a whole", "DDP", "torchrun")
+    with pytest.raises(InputError, match=f"{variable} = 'true'"):
+        preflight(load_recipe("en_sw").only([]), tmp_path)
 
 
 def test_missing_labels(attempt):

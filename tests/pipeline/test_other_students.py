@@ -220,6 +220,31 @@ def test_every_language_is_packed_and_has_its_share_held_out(teacher, texts, tmp
         assert held_out == round(0.2 * (trained + held_out)) > 0
 
 
+def test_temperature_and_relation_heads_are_those_of_the_recipe(teacher, texts, tmp_path, monkeypatch):
+    given = {"bilingual.temperature": 3.0, "bilingual.relation_heads": 8}
+    recipe = recipe_of(teacher, texts, objective("MiniLMv2", 1) | given)
+    cut(recipe, tmp_path / "student")
+    seen = []
+
+    class Looked(phase_1.BilingualDistillationTrainer):
+        def __init__(self, model, args, **kwargs):
+            super().__init__(model, args, **kwargs)
+            seen.append((args.temperature, args.relation_heads))
+
+    monkeypatch.setattr(phase_1, "BilingualDistillationTrainer", Looked)
+    (tmp_path / "phase-1").mkdir()
+    facts = distil_bilingually(recipe, tmp_path / "phase-1", tmp_path / "student", progress=False)
+    assert seen == [(3.0, 8)]
+    assert (facts["settings"]["temperature"], facts["settings"]["relation_heads"]) == (3.0, 8)
+    with pytest.raises(InputError, match=r"bilingual\.relation_heads = 5: the teacher's hidden size"):
+        plan(recipe.replace({"bilingual.relation_heads": 5}), tmp_path / "out", trial=False)
+    phase_1_stage = [
+        stages_of(each, [], command="", progress=False)[1].settings["settings"]
+        for each in (recipe, recipe_of(teacher, texts, objective("MiniLMv2", 1)))
+    ]
+    assert phase_1_stage[0] == {**phase_1_stage[1], "temperature": 3.0, "relation_heads": 8}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -230,8 +255,12 @@ def test_every_language_is_packed_and_has_its_share_held_out(teacher, texts, tmp
             "bilingual.masked_lm_weight = 1.0: the teacher has no language-modelling head",
         ),
         (objective("MiniLMv2", 4) | {"bilingual.relations_weight": 0.0}, "every term's weight is 0"),
+        (
+            objective("MiniLMv2", 4) | {"bilingual.relation_heads": 5},
+            "bilingual.relation_heads = 5: the teacher's hidden size, 32, is not a multiple of it",
+        ),
     ],
-    ids=["logits", "all", "masked", "nothing"],
+    ids=["logits", "all", "masked", "nothing", "heads"],
 )
 def test_objectives_that_the_teacher_cannot_teach_are_refused_before_a_run(changes, words, headless, texts, tmp_path):
     recipe = recipe_of(headless, texts, {"bilingual.steps": 4, **changes})

@@ -355,6 +355,31 @@ def test_what_a_run_refuses_is_refused_in_the_same_words(small_recipes, tmp_path
     assert str(by_plan.value) == str(by_run.value)
 
 
+@pytest.mark.parametrize("field", ["teacher.language_deltas.sw", "tasks.ner.teacher.delta"])
+def test_a_delta_without_the_revision_that_its_name_announces_is_refused_in_the_same_words(
+    small_recipes, tmp_path, field
+):
+    recipe = small_recipes["bert"].replace({field: "legacy:org/sft@"})
+    with pytest.raises(InputError, match=f"{field} = 'legacy:org/sft@': a revision stands behind") as by_run:
+        preflight(recipe, tmp_path / "run")
+    with pytest.raises(InputError) as by_plan:
+        plan(recipe, tmp_path / "run")
+    assert str(by_plan.value) == str(by_run.value)
+
+
+def test_the_revision_of_a_delta_is_told_and_looked_for_in_the_cache(small_recipes, tmp_path, no_network, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    deltas = {"en": f"legacy:org/sft@{'1' * 40}", "sw": f"legacy:org/sft@{'2' * 40}"}
+    snapshot = tmp_path / "cache" / "models--org--sft" / "snapshots" / ("1" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "pytorch_diff.bin").write_bytes(b"is not opened")
+    recipe = small_recipes["bert"].replace({"teacher.language_deltas": deltas})
+    found = {source.field: source for source in plan(recipe, tmp_path / "run", trial=False).sources}
+    english, swahili = (found[f"teacher.language_deltas.{code}"] for code in deltas)
+    assert (english.name, english.kind, english.note) == (f"org/sft@{'1' * 40}", "Hub", "in the cache")
+    assert (swahili.name, swahili.kind, swahili.note) == (f"org/sft@{'2' * 40}", "Hub", "not in the cache")
+
+
 @pytest.mark.parametrize("changes", [{"student.layer_reduction_factor": 4}, {"bilingual.block_size": 500}])
 def test_what_does_not_fit_the_teacher_is_refused_in_the_same_words(small_recipes, tmp_path, changes):
     recipe = small_recipes["bert"].replace(changes)
