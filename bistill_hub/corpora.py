@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
@@ -23,6 +23,7 @@ from torch.utils.data import Dataset, Sampler
 from .errors import InputError
 from .sources import TextSource
 from .student.token_counts import encode_in_batches, plain_backend
+from .tokenised_text import KnownTokens, LineIds
 
 if TYPE_CHECKING:
     import datasets
@@ -39,7 +40,11 @@ _MADE_OF = b"bistill_hub.made_of"
 
 
 def pack_blocks(
-    lines: Iterable[str], tokenizer: PreTrainedTokenizerFast, block_size: int = 256
+    lines: Iterable[str],
+    tokenizer: PreTrainedTokenizerFast,
+    block_size: int = 256,
+    *,
+    known: KnownTokens | None = None,
 ) -> Iterator[NDArray[np.int32]]:
     """Cut text into blocks of token ids.
 
@@ -47,6 +52,7 @@ def pack_blocks(
         lines: The text, a sentence or paragraph a line.
         tokenizer: A fast tokenizer; its separator (or end) token, where it has one, stands between lines.
         block_size: Tokens per block, special tokens included.
+        known: Tokens of the same text that need not be made again; the blocks are the same with it and without.
 
     Yields:
         Token ids [blocks, `block_size`], as many blocks at a time as a batch of lines fills. The last array may be one
@@ -75,13 +81,16 @@ def pack_blocks(
 
     waiting = np.empty(0, dtype=np.int32)
     between: list[int] = []  # nothing to separate the first line from
-    for _, encodings in encode_in_batches(plain_backend(tokenizer), lines, LINES_AT_A_TIME):
+    for of_lines in _ids_in_batches(lines, tokenizer, known):
         # Unsigned, because such an array takes in a list three times as fast.
         ids = array("I")
-        for encoding in encodings:
-            if of_line := encoding.ids:
+        for of_line in of_lines:
+            if len(of_line):
                 ids.extend(between)
-                ids.fromlist(of_line)
+                if isinstance(of_line, list):
+                    ids.fromlist(of_line)
+                else:
+                    ids.frombytes(of_line.tobytes())
                 between = [] if separator is None else [separator]
         waiting = np.concatenate([waiting, np.frombuffer(ids, dtype=np.int32)])
         whole = len(waiting) // room * room
@@ -90,6 +99,17 @@ def pack_blocks(
             waiting = waiting[whole:]
     if len(waiting):
         yield around(waiting[None])
+
+
+def _ids_in_batches(
+    lines: Iterable[str], tokenizer: PreTrainedTokenizerFast, known: KnownTokens | None
+) -> Iterator[Iterable[LineIds]]:
+    backend = plain_backend(tokenizer)
+    if known is not None:
+        yield from known.ids_in_batches(backend, lines, LINES_AT_A_TIME)
+        return
+    for _, encodings in encode_in_batches(backend, lines, LINES_AT_A_TIME):
+        yield (encoding.ids for encoding in encodings)
 
 
 def _special_tokens_around(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
@@ -102,7 +122,12 @@ def _special_tokens_around(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int
 
 
 def write_blocks(
-    lines: Iterable[str], tokenizer: PreTrainedTokenizerFast, folder: Path, *, block_size: int = 256
+    lines: Iterable[str],
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    *,
+    block_size: int = 256,
+    known: Callable[[], KnownTokens | None] | None = None,
 ) -> datasets.Dataset:
     """Pack a corpus and keep its blocks in an Arrow file; a file that is there of the same corpus is taken as it is.
 
@@ -114,6 +139,7 @@ def write_blocks(
         tokenizer: The student's tokenizer.
         folder: Where the Arrow file goes.
         block_size: Tokens per block, special tokens included.
+        known: Gives what `pack_blocks` is given; asked where blocks are packed.
 
     Returns:
         A data set with the column `input_ids`, mapped from disk.
@@ -130,8 +156,9 @@ def write_blocks(
         # A name of its own, so that processes which pack the same corpus do not write into each other's file.
         unfinished = folder / f"{BLOCKS_FILE}.{uuid4().hex}.unfinished"
         try:
+            blocks = pack_blocks(lines, tokenizer, block_size, known=None if known is None else known())
             with unfinished.open("wb") as stream:
-                count = _write_arrow(stream, pack_blocks(lines, tokenizer, block_size), made_of)
+                count = _write_arrow(stream, blocks, made_of)
             if not count:
                 raise InputError(
                     "there is no text", field="corpus", remedy="name a source with at least one non-empty line"

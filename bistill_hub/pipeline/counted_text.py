@@ -1,13 +1,13 @@
 """A language's text as phase 0 reads it: the counts of the teacher's tokens, and the lines that are held out of them.
 
-This is the tokenised source corpus that recipes of one source language can share. Phase 1 tokenises the text once more,
-by the student's own tokenizer, and that differs from pair to pair: its pieces are chosen by both languages' text.
+Of the source language recipes share it, together with the tokens themselves where several of them need these: see
+`tokenised_text`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,8 @@ import numpy as np
 
 from ..recipe import Language
 from ..student.held_out import HeldOut
-from ..student.token_counts import TokenCounts, count_tokens
+from ..student.token_counts import TokenCounts, count_tokens, encode_in_batches
+from ..tokenised_text import KeepTokens
 
 COUNTS_FILE = "counts.npy"
 TEXT_FILE = "text.json"
@@ -63,17 +64,28 @@ class ReadText(Protocol):
         """Return a language's text."""
 
 
-def read_text(tokenizer: Any, language: Language, *, progress: bool) -> CountedText:
+def read_text(tokenizer: Any, language: Language, *, progress: bool, keep: KeepTokens | None = None) -> CountedText:
     """Read a language's text, and count its tokens but for the lines that are held out.
 
     Args:
         tokenizer: The teacher's tokenizer.
         language: The language.
         progress: Show a progress bar on a terminal.
+        keep: Takes the tokens of all lines, those that are held out among them.
 
     Raises:
         InputError: there is no text, or too little to hold any out.
     """
     text = HeldOut(language.text, language.code)
-    counts = count_tokens(tokenizer, text, language=language.code, progress=progress)
+
+    def keeping_all(backend: Any, text: HeldOut, batch_size: int) -> Iterator[tuple[list[str], list[Any]]]:
+        for lines, encodings in encode_in_batches(backend, text.text, batch_size):
+            if keep is not None:
+                keep(lines, encodings)
+            counted = [number for number, line in enumerate(lines) if not text.holds_out(line)]
+            yield [lines[number] for number in counted], [encodings[number] for number in counted]
+        text.check()
+
+    encode = encode_in_batches if keep is None else keeping_all
+    counts = count_tokens(tokenizer, text, language=language.code, progress=progress, encode=encode)
     return CountedText(counts, text.lines)

@@ -15,7 +15,7 @@ from .counted_text import ReadText, read_text
 from .manifest import StageRecord
 from .packaging import package_run
 from .phase_0 import cut_student
-from .phase_1 import distil_bilingually
+from .phase_1 import TokensOf, distil_bilingually
 from .preflight import TaskData
 from .scoring import TaskFolders, evaluate_task, measure_run
 from .task_training import distil_task, tune_teacher
@@ -59,7 +59,13 @@ class Stage:
 
 
 def stages_of(
-    recipe: Recipe, data: Sequence[TaskData], *, command: str, progress: bool, read: ReadText = read_text
+    recipe: Recipe,
+    data: Sequence[TaskData],
+    *,
+    command: str,
+    progress: bool,
+    read: ReadText = read_text,
+    tokens_of: TokensOf | None = None,
 ) -> tuple[Stage, ...]:
     """Return a recipe's stages in the order in which they are done; local data and models are hashed.
 
@@ -69,6 +75,7 @@ def stages_of(
         command: The command that reproduces the run, for the card.
         progress: Show progress bars.
         read: Reads the languages' text for the student, or takes it from where it was kept.
+        tokens_of: Tells where the teacher's tokens of a language's text are kept, for phase 1.
     """
     base = common_inputs(recipe)
     text = {language.code: _source(language.text) for language in recipe.text_languages}
@@ -87,9 +94,9 @@ def stages_of(
                 **base,
                 "text": text,
                 "deltas": {code: _model(name) for code, name in recipe.teacher.language_deltas.items()},
-                "settings": recipe.bilingual.model_dump(),
+                "settings": recipe.bilingual.determining,
             },
-            lambda place, done: distil_bilingually(recipe, place, done[STUDENT].folder, **show),
+            lambda place, done: distil_bilingually(recipe, place, done[STUDENT].folder, tokens_of=tokens_of, **show),
             trains=True,
         ),
     ]

@@ -6,6 +6,8 @@ All processes of the run train; the main one writes.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ from ..distillation.language_teacher import LanguageTeacher
 from ..distillation.recording import LogRecorder, calm, read_log
 from ..distillation.sampling import divided
 from ..model.modeling_bistill import BASE_FILE
-from ..recipe import Recipe
+from ..recipe import Language, Recipe
 from ..sentence_encoders import carry_modules
 from ..student.backbones import backbone_for
 from ..student.build import trim_vocabulary
@@ -38,6 +40,7 @@ from ..teacher import (
     load_language_model,
     load_tokenizer,
 )
+from ..tokenised_text import KnownTokens
 from .manifest import WORK_FOLDER
 from .preflight import no_head
 from .processes import join
@@ -47,9 +50,22 @@ if TYPE_CHECKING:
 from .stage_files import STUDENT_FILE, TOKEN_MAP_FILE, prefixed, write_student
 from .training import best_of, common_arguments
 
+TokensOf = Callable[[Language], Path | None]
+"""Tells the file with the teacher's tokens of a language's text, where runs of several recipes share it."""
 
-def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress: bool) -> dict[str, Any]:
-    """Phase 1. Leaves the student's folder again, with what the encoder has learnt."""
+
+def distil_bilingually(
+    recipe: Recipe, folder: Path, student: Path, *, progress: bool, tokens_of: TokensOf | None = None
+) -> dict[str, Any]:
+    """Phase 1. Leaves the student's folder again, with what the encoder has learnt.
+
+    Args:
+        recipe: The recipe.
+        folder: The stage's folder.
+        student: What phase 0 has left.
+        progress: Show progress bars.
+        tokens_of: Where the text's tokens are taken from, as far as they are known.
+    """
     settings, together = recipe.bilingual, join()
     state = load_file(student / BASE_FILE)
     facts = json.loads((student / STUDENT_FILE).read_text(encoding="utf-8"))
@@ -63,7 +79,11 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             lambda: BilingualBlocks(
                 {
                     language.code: write_blocks(
-                        language.text, tokenizer, work / f"blocks_{language.code}", block_size=settings.block_size
+                        language.text,
+                        tokenizer,
+                        work / f"blocks_{language.code}",
+                        block_size=settings.block_size,
+                        known=tokens_of and partial(_known, recipe, language, student, tokenizer, tokens_of),
                     )
                     for language in recipe.text_languages
                 }
@@ -81,6 +101,8 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
             learning_rate=settings.learning_rate,
             masked_share=settings.masked_share,
             **{f"{term}_weight": getattr(settings, f"{term}_weight") for term in OBJECTIVE},
+            temperature=settings.temperature,
+            relation_heads=settings.relation_heads,
             teacher_precision=settings.teacher_precision,
             layer_map=facts["layer_map"],
             eval_strategy="steps",
@@ -115,6 +137,17 @@ def distil_bilingually(recipe: Recipe, folder: Path, student: Path, *, progress:
     for name in (STUDENT_FILE, TOKEN_MAP_FILE):
         (folder / name).write_bytes((student / name).read_bytes())
     return {"settings": settings.model_dump(), "curve": curve, "loss": best_of(curve, "eval_loss", min)}
+
+
+def _known(
+    recipe: Recipe, language: Language, student: Path, tokenizer: Any, tokens_of: TokensOf
+) -> KnownTokens | None:
+    """Open the file with the teacher's tokens of a language's text, where there is one, for the student's tokenizer."""
+    tokens = tokens_of(language)
+    if tokens is None:
+        return None
+    teacher = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
+    return KnownTokens.of(tokens, teacher, tokenizer, load_file(student / TOKEN_MAP_FILE)["token_map"])
 
 
 def _both_models(recipe: Recipe, student: Path) -> tuple[PreTrainedModel, LanguageTeacher | None]:

@@ -123,7 +123,8 @@ def run(
         shown = command or default_command(recipe)
         progress = progress and together.main
         read = read_text if sharing is None else sharing.read_text
-        stages = stages_of(recipe, data, command=shown, progress=progress, read=read)
+        tokens_of = None if sharing is None else sharing.tokens_of
+        stages = stages_of(recipe, data, command=shown, progress=progress, read=read, tokens_of=tokens_of)
         wanted, again = _wanted(stages, from_stage, until, fresh)
         if together.main:
             _forget(again, folder)
@@ -163,7 +164,7 @@ def look_ahead(
         data = _looked_at(recipe, folder, 1, held)
         stages = stages_of(recipe, data, command=command or default_command(recipe), progress=False)
         wanted, again = _wanted(stages, from_stage, until, fresh)
-        shared.expect(folder, wanted, again)
+        shared.expect(recipe, folder, wanted, again)
 
 
 def _looked_at(recipe: Recipe, folder: Path, processes: int, held: ExitStack) -> list[TaskData]:

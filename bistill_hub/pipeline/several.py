@@ -46,10 +46,10 @@ def run_several(
     """Run several recipes, each in `output_dir/NAME` as `run` does; one that fails stops no other.
 
     Recipes of one source language and one teacher share the task teachers (and those of random weights, where they are
-    a baseline), the counts of the source text's tokens under the teacher's tokenizer, and any further stage into which
-    the same things go; equal means equal inputs and versions. Each is done once, and kept in `output_dir/shared`. The
-    text that phase 1 learns from is tokenised by the student's tokenizer, which differs from pair to pair: that is not
-    shared. A shared stage that fails is not tried again for another recipe.
+    a baseline), the source text as the teacher's tokenizer splits it, and any further stage into which the same things
+    go; equal means equal inputs and versions. Each is done once, and kept in `output_dir/shared`. Of the source text
+    phase 1 tokenises only the lines with pieces that the student has not. A shared stage that fails is not tried again
+    for another recipe.
 
     All recipes are checked before this returns; the work is done as the outcomes are asked for.
 

@@ -1,4 +1,4 @@
-"""What the runs of several recipes share: finished stages, kept by what went into them, and the source text's counts.
+"""What the runs of several recipes share: finished stages, kept by what went into them, and the source text's tokens.
 
 A stage is done in the folder of the run that needs it first, as by a run of its own, so that either goes on where the
 other stopped. When it is finished, the shared folder gets hard links to its files (copies where the disk knows none),
@@ -18,6 +18,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from filelock import FileLock
 from ..errors import BistillError, first_line
 from ..recipe import Language, Recipe
 from ..sources import file_sha256
+from ..tokenised_text import TOKENS_FILE, writing_tokens
 from .counted_text import CountedText, read_text
 from .manifest import MANIFEST_FILE, StageRecord, complete, finished, versions
-from .order import STUDENT, Stage, text_inputs
+from .order import PHASE_1, STUDENT, Stage, text_inputs
 
 SHARED_FOLDER = "shared"
 _DIGITS = 16
@@ -79,6 +81,27 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+@dataclass(frozen=True)
+class SharedText:
+    """Where the tokens of a source text are kept.
+
+    Attributes:
+        name: What they are called in the manifest.
+        inputs: What they depend on.
+        place: The folder.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
+    place: Path
+
+    @classmethod
+    def of(cls, folder: Path, recipe: Recipe) -> SharedText:
+        """Tell it for a recipe's source text, below the shared folder."""
+        name, inputs = f"{recipe.source.code} tokens", text_inputs(recipe, recipe.source)
+        return cls(name, inputs, place_by_content(folder, name.replace(" ", "-"), inputs))
+
+
 class FailedBeforeError(Exception):
     """What is to be done has failed before, for another recipe."""
 
@@ -92,8 +115,8 @@ def failure(slug: str | None, error: Exception) -> str:
 class Shared:
     """What one command's runs share.
 
-    Kept is what two of its recipes need, and the counts of each source language's tokens; what is there of earlier
-    commands is taken by any of them.
+    Kept is what two of its recipes need, and the counts of each source language's tokens, with the tokens themselves
+    where two are to learn from the text; what is there of earlier commands is taken by any of them.
 
     Args:
         folder: Where it is kept.
@@ -109,12 +132,14 @@ class Shared:
         self.failed: dict[Path, str] = {}
         self.made: set[Path] = set()
         self._asked: Counter[str] = Counter()
+        self._learners: Counter[Path] = Counter()
         self._finished: list[tuple[str, StageRecord, Path]] = []
 
-    def expect(self, folder: Path, stages: Sequence[Stage], again: Sequence[Stage]) -> None:
+    def expect(self, recipe: Recipe, folder: Path, stages: Sequence[Stage], again: Sequence[Stage]) -> None:
         """Learn which stages a run is going to need, before any of the command's runs begins.
 
         Args:
+            recipe: The run's recipe.
             folder: The run's folder.
             stages: Its stages.
             again: Those that it does again, even if they are finished.
@@ -129,6 +154,13 @@ class Shared:
                 if record is not None:
                     records[stage.name] = record
                     self._finished.append((keys[stage.name], record, place_by_content(self.folder, stage.slug, inputs)))
+
+        if recipe.bilingual.steps and any(stage.name == PHASE_1 for stage in stages) and PHASE_1 not in records:
+            self._learners[SharedText.of(self.folder, recipe).place] += 1
+
+    def several_learn_from(self, place: Path) -> bool:
+        """Whether more than one of the command's recipes has yet to learn from the text whose tokens are kept there."""
+        return self._learners[place] > 1
 
     def keep_finished(self) -> None:
         """Keep what runs have finished before and others need, so that none of these does it again."""
@@ -213,19 +245,37 @@ class SharingRun:
         """
         if language != self._recipe.source:
             return read_text(tokenizer, language, progress=progress)
-        name, inputs = f"{language.code} tokens", text_inputs(self._recipe, language)
-        kept = place_by_content(self.shared.folder, name.replace(" ", "-"), inputs)
+        text = SharedText.of(self.shared.folder, self._recipe)
+        kept, several = text.place, self.shared.several_learn_from(text.place)
+
+        def read(folder: Path) -> Mapping[str, Any]:
+            if not several:
+                return read_text(tokenizer, language, progress=progress).save(folder)
+            with writing_tokens(folder / TOKENS_FILE, tokenizer, text.inputs) as keep:
+                counted = read_text(tokenizer, language, progress=progress, keep=keep)
+            return counted.save(folder)
+
         self._refuse_failed(kept)
         with self.shared.locked(kept):
-            if not (self._may_be_taken(STUDENT, kept) and self.shared.has(name, kept, inputs)):
+            enough = not several or (kept / TOKENS_FILE).is_file()
+            if not (enough and self._may_be_taken(STUDENT, kept) and self.shared.has(text.name, kept, text.inputs)):
                 (kept / MANIFEST_FILE).unlink(missing_ok=True)
                 try:
-                    complete(name, kept, inputs, lambda at: read_text(tokenizer, language, progress=progress).save(at))
+                    complete(text.name, kept, text.inputs, read)
                 except Exception as error:
                     self.shared.failed[kept] = failure(STUDENT, error)
                     raise
                 self.shared.made.add(kept)
             return CountedText.load(kept)
+
+    def tokens_of(self, language: Language) -> Path | None:
+        """Tell the file with the teacher's tokens of a language's text; None where none is kept."""
+        if language != self._recipe.source:
+            return None
+        text = SharedText.of(self.shared.folder, self._recipe)
+        with self.shared.locked(text.place):
+            file = text.place / TOKENS_FILE
+            return file if file.is_file() and self.shared.has(text.name, text.place, text.inputs) else None
 
     def fails(self, error: Exception) -> str:
         """Remember that the stage that was begun last has failed; return why in a line."""

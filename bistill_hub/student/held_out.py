@@ -42,6 +42,13 @@ class HeldOut:
         self._text = text
         self._language = language
         self.lines: list[str] = []
+        self._chosen: set[str] = set()
+        self._counted = False
+
+    @property
+    def text(self) -> Iterable[str]:
+        """The whole text, with the lines that are held out."""
+        return self._text
 
     def __iter__(self) -> Iterator[str]:
         """Yield the lines that are not held out.
@@ -49,18 +56,31 @@ class HeldOut:
         Raises:
             InputError: there are lines, and all of them are held out.
         """
-        chosen: set[str] = set()
-        counted = False
         for line in self._text:
-            if line in chosen or (len(chosen) < MOST_LINES and line.strip() and (not chosen or _is_drawn(line))):
-                chosen.add(line)
-                self.lines.append(line)
-            else:
-                counted = True
+            if not self.holds_out(line):
                 yield line
-        if chosen and not counted:
+        self.check()
+
+    def holds_out(self, line: str) -> bool:
+        """Whether the next line is held out, for those who read the whole text: to be asked once for each, in order."""
+        chosen = self._chosen
+        if line in chosen or (len(chosen) < MOST_LINES and line.strip() and (not chosen or _is_drawn(line))):
+            chosen.add(line)
+            self.lines.append(line)
+            return True
+        self._counted = True
+        return False
+
+    def check(self) -> None:
+        """Refuse a text, read to its end, of which nothing is left.
+
+        Raises:
+            InputError: there are lines, and all of them are held out.
+        """
+        different = len(self._chosen)
+        if different and not self._counted:
             raise InputError(
-                f"too little text to hold any out ({len(chosen)} different line{'s' if len(chosen) > 1 else ''})",
+                f"too little text to hold any out ({different} different line{'s' if different > 1 else ''})",
                 field=self._language,
                 remedy="give more text of this language",
             )

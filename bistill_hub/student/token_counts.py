@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,10 @@ def _batches(lines: Iterable[str], batch_size: int) -> Iterator[list[str]]:
         yield batch
 
 
+EncodeInBatches = Callable[[Any, Any, int], Iterator[tuple[list[str], list[Any]]]]
+"""What tokenises lines as `encode_in_batches` does."""
+
+
 def add_counts(counts: np.ndarray[Any, np.dtype[np.int64]], token_ids: Iterable[list[int]]) -> None:
     """Add token ids to counts, in place.
 
@@ -122,6 +126,7 @@ def count_tokens(
     *,
     language: str = "text",
     progress: bool = False,
+    encode: EncodeInBatches = encode_in_batches,
 ) -> TokenCounts:
     """Count the tokens of a text, streaming, without special tokens (Ansell et al. 2023, section 3.1).
 
@@ -131,6 +136,7 @@ def count_tokens(
         batch_size: Lines tokenised at a time at most; fewer where they are long (`BATCH_CHARACTERS`).
         language: What errors and the progress bar call the text.
         progress: Show a progress bar on a terminal.
+        encode: Tokenises the lines; what it gives is counted.
 
     Raises:
         InputError: there is no text, or the tokenizer is a slow one.
@@ -147,7 +153,7 @@ def count_tokens(
     normalized = NormalizedCharacters(backend.normalizer)
     line_count = 0
     with tqdm(desc=f"counting {language}", unit=" lines", disable=None if progress else True) as bar:
-        for batch, encodings in encode_in_batches(backend, lines, batch_size):
+        for batch, encodings in encode(backend, lines, batch_size):
             add_counts(counts, (encoding.ids for encoding in encodings))
             normalized.add(batch)
             line_count += len(batch)

@@ -8,12 +8,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from doc_pages import claimed, launched, understood
 from transformers import AutoModel, TrainerCallback
 
 from bistill_hub import BistillError, SparseDelta, run
@@ -23,6 +23,7 @@ from bistill_hub.recipe import Recipe
 sys.path.append(str(Path(__file__).parents[1] / "distillation"))
 from processes import in_processes
 
+ON_GPUS, ON_A_CPU = claimed(__name__, "docs/training.md#several-processes")
 TRAINED = ("student", "phase-1", "ner-teacher", "ner-phase-2")
 AFTERWARDS = ("ner-evaluation", "speed", "package")
 
@@ -75,14 +76,21 @@ def folders(recipe, tmp_path_factory):
         in_processes(2, run_until_killed, content, place / "two")
     assert (place / "two" / "phase-1" / "training" / "checkpoint-3" / "rng_state_1.pth").is_file()
     (place / "recipe.py").write_text(f"from bistill_hub import Recipe\n\nRECIPE = Recipe.make({content!r})\n")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = ["-m", "bistill_hub", "run", str(place / "recipe.py"), "-o", str(place / "two"), "--quiet"]
-    # As `accelerate launch` sets it where it was so configured; the recipe asks for float32.
-    env = {**os.environ, "ACCELERATE_MIXED_PRECISION": "bf16"}
-    done = subprocess.run([*launch, *command], capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 0, done.stderr[-3000:]
+    (command,) = ON_A_CPU.commands
+    printed = launched(
+        command,
+        *("-o", str(place / "two"), "--quiet"),
+        instead={"en_sw": str(place / "recipe.py")},
+        OMP_NUM_THREADS="1",  # models this small only wait for each other on more
+        ACCELERATE_MIXED_PRECISION="bf16",  # as `accelerate launch` sets it; the recipe asks for float32
+    )
     run(recipe, place / "one", progress=False, until=TRAINED[-1])
-    return place / "one", place / "two", done.stdout
+    return place / "one", place / "two", printed
+
+
+def test_the_guides_commands_are_understood():
+    for command in (*ON_GPUS.commands, *ON_A_CPU.commands):
+        assert understood(command)["recipes"] == ("en_sw",)
 
 
 def record(folder, stage):
@@ -180,3 +188,15 @@ def test_bad_input_ends_all_processes_and_is_said_once(recipe, tmp_path, changes
     assert message in main
     assert other == 2
     assert not (tmp_path / "student").exists()
+
+
+def attempted_sharded(content, folder):
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    return attempted(content, folder)
+
+
+def test_sharded_processes_are_refused_before_they_meet_and_by_the_main_one_alone(recipe, tmp_path):
+    main, other = in_processes(2, attempted_sharded, recipe.model_dump(mode="json"), tmp_path / "run")
+    assert main.startswith("ACCELERATE_USE_DEEPSPEED = 'true': a run needs every parameter as a whole")
+    assert other == processes.FAILED
+    assert not (tmp_path / "run").exists()

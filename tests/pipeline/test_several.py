@@ -274,7 +274,7 @@ def test_a_shared_stage_that_failed_is_not_tried_again_for_another_recipe(recipe
 
 
 def test_text_that_cannot_be_counted_is_read_once(recipes, tmp_path, played, watched, monkeypatch):
-    def unreadable(tokenizer, language, *, progress):
+    def unreadable(tokenizer, language, **_):
         raise InputError("cannot be read", field=language.code, remedy="mend it")
 
     monkeypatch.setattr(shared, "read_text", unreadable)
