@@ -88,12 +88,15 @@ def plain(phase: int, steps: int, small: bool) -> tuple[list[float], list[tuple[
     """Train in the way of the authors' code, as the method describes it.
 
     Everything is in fp32, attention is eager, all attentions of both models are kept, and those that are not 0 are
-    picked by a mask.
+    picked by a mask. LayerNorms are frozen in phase 2, as the paper does for entity recognition.
     """
     teacher, student = models(phase, small)
     for model in (teacher, student):
         model.set_attn_implementation("eager")
     student.train()
+    if phase == 2:
+        for name, parameter in student.named_parameters():
+            parameter.requires_grad_(".LayerNorm." not in name)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5)
     rows = rows_of_text(phase, steps, small)
     losses, ends = [], [now()]

@@ -18,7 +18,9 @@ _SPACE = "▁"
 _SPECIAL = {
     "unigram": ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
     "wordpiece": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    "bpe": ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"),
 }
+_BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 KINDS = tuple(_SPECIAL)
 
 
@@ -30,15 +32,16 @@ def make_tokenizer(kind: str, texts: Iterable[Path], size: int) -> Any:
     them up as it would a real teacher's pieces of other languages, and seldom finds them.
 
     Args:
-        kind: One of `KINDS`: like XLM-RoBERTa's (with NFKC in place of SentencePiece's tables) or like BERT's.
+        kind: One of `KINDS`: like XLM-RoBERTa's (with NFKC in place of SentencePiece's tables), like BERT's, or like
+            mmBERT's: BPE with a piece for each byte, and a merge for every two pieces that make a third.
         texts: Files of UTF-8 text.
         size: How many tokens.
     """
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    special = _SPECIAL[kind]
-    first, later = (_SPACE, "") if kind == "unigram" else ("", "##")
+    special = (*_SPECIAL[kind], *(_BYTES if kind == "bpe" else ()))
+    first, later = ("", "##") if kind == "wordpiece" else (_SPACE, "")
     scores = _pieces(_words(texts), size - len(special), first, later)
     if kind == "unigram":
         vocabulary = [(token, 0.0) for token in special] + list(scores.items())
@@ -48,6 +51,14 @@ def make_tokenizer(kind: str, texts: Iterable[Path], size: int) -> Any:
             [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
         )
         roles = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special, strict=True))
+    elif kind == "bpe":
+        ids = {token: index for index, token in enumerate([*special, *scores])}
+        tokenizer = Tokenizer(
+            models.BPE(vocab=ids, merges=_merges(scores), unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+        )
+        tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+        roles = dict(zip(("pad_token", "eos_token", "bos_token", "unk_token", "mask_token"), special, strict=False))
     else:
         ids = {token: index for index, token in enumerate([*special, *scores])}
         tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
@@ -55,6 +66,17 @@ def make_tokenizer(kind: str, texts: Iterable[Path], size: int) -> Any:
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         roles = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles)
+
+
+def _merges(pieces: Iterable[str]) -> list[tuple[str, str]]:
+    """Give every two pieces that make a third, in the order of these, as tokenizers that were converted have them."""
+    known = dict.fromkeys(pieces)
+    return [
+        (piece[:cut], piece[cut:])
+        for piece in known
+        for cut in range(1, len(piece))
+        if piece[:cut] in known and piece[cut:] in known
+    ]
 
 
 def _words(texts: Iterable[Path]) -> Counter[str]:

@@ -36,24 +36,26 @@ def derivations(model: dict[str, Any]) -> Callable[[str], Iterable[str]]:
         none for a piece that no merges lead to. What arises for one of these is among them too.
     """
     merges = merges_of(model)
-    prefix = model["continuing_subword_prefix"] or ""
+    cut = len(model["continuing_subword_prefix"] or "")
     ranks = {merge: rank for rank, merge in enumerate(merges)}
-    made_from: dict[str, list[Merge]] = {}
-    for left, right in merges:
-        made_from.setdefault(left + right[len(prefix) :], []).append((left, right))
+    results = {left + right[cut:] for left, right in merges}
     # A piece's spelling says what it is built from, unless characters were marked for their place in the word, or
     # bytes or unknown characters were merged. Then every merge that makes the piece is kept, whichever of them is used.
-    marked = bool(prefix or model["end_of_word_suffix"])
+    marked = bool(cut or model["end_of_word_suffix"])
     nameless = [re.escape(model["unk_token"])] if model["unk_token"] else []
     nameless += ["<0x[0-9A-F]{2}>"] if model["byte_fallback"] else []
     nameless_within = re.compile("|".join(nameless)) if nameless else None
+    made_from: dict[str, list[Merge]] = {}  # filled where it is asked for, which in most models it never is
 
     def made(piece: str) -> set[str]:
-        if piece not in made_from:
+        if piece not in results:
             return set()
-        if marked or (nameless_within and nameless_within.search(piece)):
-            return _all_ancestors(piece, made_from)
-        return _own_derivation(piece, ranks)
+        if not marked and not (nameless_within and nameless_within.search(piece)):
+            return _own_derivation(piece, ranks)
+        if not made_from:
+            for left, right in merges:
+                made_from.setdefault(left + right[cut:], []).append((left, right))
+        return _all_ancestors(piece, made_from)
 
     return made
 
@@ -73,14 +75,19 @@ def _own_derivation(piece: str, ranks: Mapping[Merge, int]) -> set[str]:
     parts = list(piece)
     arisen = set(parts)
     never = len(ranks)
-    while len(parts) > 1:
-        found = [ranks.get(pair, never) for pair in pairwise(parts)]
+    found = [ranks.get(pair, never) for pair in pairwise(parts)]
+    while found:
         first = min(found)
         if first == never:
             return set()
         at = found.index(first)
-        parts[at : at + 2] = [parts[at] + parts[at + 1]]
-        arisen.add(parts[at])
+        joined = parts[at] = parts[at] + parts.pop(at + 1)
+        arisen.add(joined)
+        del found[at]
+        if at > 0:
+            found[at - 1] = ranks.get((parts[at - 1], joined), never)
+        if at < len(found):
+            found[at] = ranks.get((joined, parts[at + 1]), never)
     return arisen - {piece}
 
 

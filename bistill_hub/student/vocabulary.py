@@ -17,7 +17,7 @@ from ..errors import InputError
 from .must_keep import must_keep_ids
 from .piece_models import Definition, PieceModel, simple_parts
 from .selection import Selection, definition_of
-from .token_counts import TokenCounts, backend_of, vocabulary_rows
+from .token_counts import TokenCounts, vocabulary_rows
 
 _SETTINGS = (
     "model_max_length",
@@ -56,7 +56,9 @@ def _map_post_processor(post_processor: dict[str, Any] | None, new_id: Callable[
             )
 
 
-def _indispensable_ids(tokenizer: Any, definition: Definition, pieces: PieceModel) -> set[int]:
+def _indispensable_ids(
+    tokenizer: Any, definition: Definition, pieces: PieceModel, vocabulary: Mapping[str, int]
+) -> set[int]:
     """Collect the ids of all special and added tokens, of the unknown piece, and of what the post-processor inserts."""
     ids = {token["id"] for token in definition["added_tokens"]}
     ids.update(identifier for identifier in tokenizer.all_special_ids if identifier is not None)
@@ -68,7 +70,6 @@ def _indispensable_ids(tokenizer: Any, definition: Definition, pieces: PieceMode
     _map_post_processor(definition["post_processor"], note)
     if definition["padding"] is not None:
         ids.add(definition["padding"]["pad_id"])
-    vocabulary = backend_of(tokenizer).get_vocab(with_added_tokens=True)
     ids.update(vocabulary[piece] for piece in pieces.always_kept(definition) if piece in vocabulary)
     return ids
 
@@ -121,8 +122,9 @@ def select_tokens(
     frequencies = _highest_frequencies(tokenizer, counts)
     definition, pieces = definition_of(tokenizer)
     selection = Selection(tokenizer, definition)
-    selection.keep(_indispensable_ids(tokenizer, definition, pieces))
-    selection.keep(must_keep_ids(tokenizer, must_keep))
+    selection.keep(_indispensable_ids(tokenizer, definition, pieces, selection.ids))
+    if must_keep != ():
+        selection.keep(must_keep_ids(tokenizer, must_keep))
     for character in frozenset[str]().union(*(counted.characters for counted in counts.values())):
         of_character = pieces.single_character_pieces(definition, character)
         selection.keep(selection.ids[piece] for piece in of_character if piece in selection.ids)
@@ -234,17 +236,18 @@ def trim_tokenizer(tokenizer: Any, token_map: torch.Tensor, *, model_input_names
     from transformers import PreTrainedTokenizerFast
 
     definition, pieces = definition_of(tokenizer)
-    token_map = checked_token_map(token_map, vocabulary_rows(tokenizer))
+    selection = Selection(tokenizer, definition)
+    token_map = checked_token_map(token_map, max(selection.pieces) + 1)
     new_ids = {old: new for new, old in enumerate(token_map.tolist())}
-    missing = sorted(_indispensable_ids(tokenizer, definition, pieces) - new_ids.keys())
+    missing = sorted(_indispensable_ids(tokenizer, definition, pieces, selection.ids) - new_ids.keys())
     if missing:
         raise InputError(
             "the map leaves out tokens that the tokenizer cannot do without",
             field="token_map",
-            value=[backend_of(tokenizer).id_to_token(old) for old in missing],
+            value=[selection.pieces.get(old) for old in missing],
             remedy="use what select_tokens gives for this teacher's tokenizer",
         )
-    _check_closed(Selection(tokenizer, definition), new_ids)
+    _check_closed(selection, new_ids)
     definition["model"] = pieces.trim(definition["model"], new_ids)
     definition["added_tokens"] = [{**token, "id": new_ids[token["id"]]} for token in definition["added_tokens"]]
     _map_post_processor(definition["post_processor"], lambda old, _: new_ids[old])
@@ -261,7 +264,7 @@ def trim_tokenizer(tokenizer: Any, token_map: torch.Tensor, *, model_input_names
     )
     if definition["model"]["type"] == "Unigram":
         _set_exact_scores(trimmed, definition["model"])
-    _check_renumbering(tokenizer, trimmed, new_ids)
+    _check_renumbering(selection.ids, trimmed, new_ids)
     return trimmed
 
 
@@ -313,9 +316,8 @@ def _said_again(definition: Definition) -> dict[str, Any]:
     }
 
 
-def _check_renumbering(teacher: Any, trimmed: Any, new_ids: Mapping[int, int]) -> None:
+def _check_renumbering(vocabulary: Mapping[str, int], trimmed: Any, new_ids: Mapping[int, int]) -> None:
     """Make sure that the library numbered the trimmed tokens as the map says (it assigns added tokens' ids itself)."""
-    vocabulary = backend_of(teacher).get_vocab(with_added_tokens=True)
     expected = {piece: new_ids[old] for piece, old in vocabulary.items() if old in new_ids}
     found = trimmed.get_vocab()
     if found != expected or len(found) != len(new_ids):

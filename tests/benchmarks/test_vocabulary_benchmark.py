@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from bistill_hub.student.token_counts import count_tokens
+from bistill_hub.student.vocabulary import select_tokens, trim_tokenizer
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 SYLLABLES = ("ma", "to", "ki", "wa", "li", "ther", "ing", "tion", "é")
 ROWS = (
@@ -69,7 +72,7 @@ def test_a_small_cut_prints_all_rows_and_writes_all_measurements(texts, tmp_path
         assert all(sample["count_tokens"][0] > 0 and sample["alone"][0] > 0 for sample in each["samples"])
 
 
-@pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
+@pytest.mark.parametrize("kind", ["unigram", "wordpiece", "bpe"])
 def test_made_tokenizers_have_their_size_and_know_their_text(texts, kind):
     from benchmarks.material import make_tokenizer
 
@@ -81,6 +84,23 @@ def test_made_tokenizers_have_their_size_and_know_their_text(texts, kind):
     assert len(line.split()) <= len(tokens) < len(line) / 2
     made_again = make_tokenizer(kind, texts, 1500)
     assert made_again.get_vocab() == made.get_vocab()
+
+
+def test_a_made_bpe_tokenizer_writes_what_it_does_not_know_in_bytes_and_can_be_cut(texts):
+    from benchmarks.material import make_tokenizer
+
+    made = make_tokenizer("bpe", texts, 1500)
+    assert made.tokenize("☃") == ["<0xE2>", "<0x98>", "<0x83>"]
+    pieces = set(made.get_vocab())
+    merges = {tuple(merge) for merge in json.loads(made.backend_tokenizer.to_str())["model"]["merges"]}
+    assert merges >= {("▁", "ma"), ("▁m", "a"), ("m", "a")}
+    assert all({left, right, left + right} <= pieces for left, right in merges)
+
+    lines = texts[0].read_text(encoding="utf-8").splitlines()
+    counts = {"one": count_tokens(made, lines)}
+    cut = trim_tokenizer(made, select_tokens(made, counts))
+    assert 256 < len(cut) < 1500
+    assert [cut.tokenize(line) for line in lines] == [made.tokenize(line) for line in lines]
 
 
 def test_drawn_text_is_as_long_as_asked_and_alters_some_words(texts):
