@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,17 @@ def _quick_collections() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _snippets_that_are_claimed_are_executed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Ask a module whether it has executed the snippets of documentation that it claims, if all of its tests passed."""
+    yield
+    pages = sys.modules.get("doc_pages")
+    only_some = request.config.option.keyword or any("::" in each for each in request.config.args)
+    if pages and not only_some and not request.session.testsfailed:
+        wrong = pages.left_out(request.module.__name__)
+        assert not wrong, "\n".join(wrong)
 
 
 class BuiltOnce:

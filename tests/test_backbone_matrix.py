@@ -6,14 +6,13 @@ BISTILL_UPDATE_DOCS=1 it writes them.
 
 import json
 import os
-import re
-from pathlib import Path
 
 import miniature
 import pytest
 import tiny_tasks
 import torch
 import transformers
+from doc_pages import ROOT, claimed, executed
 from fresh import run_fresh
 from safetensors.torch import load_file
 from tiny_models import HEADS, SPECIAL_IDS, class_of, tiny_model
@@ -28,7 +27,8 @@ from bistill_hub.student.token_counts import count_tokens
 from bistill_hub.student.tokenizer_loading import check_ways_of_loading
 from bistill_hub.student.vocabulary import select_tokens, trim_tokenizer
 
-DOCS = Path(__file__).parent.parent / "docs" / "backbones.md"
+DOCS = ROOT / "docs" / "backbones.md"
+SNIPPETS = claimed(__name__, "docs/backbones.md")
 FOREIGN = [
     "Дети утром пошли к реке и вернулись до полудня.",
     "孩子们早上走到河边，中午之前回来。",
@@ -298,9 +298,12 @@ def test_a_promise_of_the_tokenizer(train, tmp_path, backbone, kind, name):
 
 
 def test_the_choices_of_layers_in_the_docs_are_those_that_are_made():
-    (code,) = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    code, update = SNIPPETS
     assert code.count("assert ") == 5
-    exec(compile(code, str(DOCS), "exec"), {})
+    executed(code)
+    (command,) = update.commands
+    assert (ROOT / command[-1]).samefile(__file__)
+    assert set(command.variables) == {"BISTILL_UPDATE_DOCS"}
 
 
 def test_the_tables_in_the_docs_say_what_was_found_and_have_no_hole():

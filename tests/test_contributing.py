@@ -37,7 +37,7 @@ def test_commands_and_options_are_those_of_the_command_line():
             assert command in cli.main.commands, command
             known = {option for each in cli.main.commands[command].params for option in each.opts}
             assert set(re.findall(r"(?<!\S)--[a-z-]+", options)) <= known, options
-    for target in re.findall(r"^    make ([a-z-]+)", TEXT, re.MULTILINE):
+    for target in re.findall(r"^make ([a-z-]+)", TEXT, re.MULTILINE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), target
 
 

@@ -6,18 +6,15 @@ With BISTILL_UPDATE_DOCS=1 the table is written.
 import json
 import os
 import re
-import shlex
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from doc_pages import ROOT, claimed, executed, given
 from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 from untrained import untrained
 
-from bistill_hub import cli
 from bistill_hub.evaluation.benchmarks import BENCHMARKS
 from bistill_hub.evaluation.predicting import SLICE_EXAMPLES
 from bistill_hub.evaluation.results import read_results
@@ -25,13 +22,11 @@ from bistill_hub.hub.repository import PairModel, write_model
 from bistill_hub.model.sparse_delta import SparseDelta
 from bistill_hub.tasks import available_tasks, get_task
 
-DOCS = Path(__file__).parent.parent / "docs" / "evaluation.md"
+DOCS = ROOT / "docs" / "evaluation.md"
 GUIDE = DOCS.read_text(encoding="utf-8")
-COMMANDS = [
-    shlex.split(code.replace("\\\n", " "))
-    for code in re.findall(r"^```bash\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-]
-PYTHON = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+SNIPPETS = claimed(__name__, "docs/evaluation.md")
+COMMANDS = [command for snippet in SNIPPETS if snippet.language == "bash" for command in snippet.commands]
+PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python"]
 LABELS = ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
 MANY = 12
 """As many languages are listed; of more their number is told."""
@@ -63,17 +58,10 @@ def place(ner_files, tmp_path, monkeypatch):
     return tmp_path
 
 
-def given(words):
-    """Give a command; the output of a finished one."""
-    result = CliRunner().invoke(cli.main, words[1:])
-    assert result.exit_code == 0, f"{words}\n{result.output}"
-    return result.output
-
-
 def test_a_pair_is_scored_and_scored_again_without_a_model(place, capsys):
     evaluate, again = COMMANDS
     assert (evaluate[1], again[1]) == ("eval", "score")
-    given([*evaluate, "--quiet"])
+    given(evaluate, "--quiet")
     results = {(result.model, result.language): result for result in read_results(place / "scores.json")}
     for model, language in results:
         assert (place / "kept" / f"{model}.{language}.jsonl").is_file()
@@ -89,11 +77,11 @@ def test_a_pair_is_scored_and_scored_again_without_a_model(place, capsys):
     answers, benchmarks, another, scoring = PYTHON
     for code in (answers, benchmarks):
         assert code.count("assert ") >= 3
-        exec(compile(code, str(DOCS), "exec"), {})
-    exec(compile(another, str(DOCS), "exec"), {})
+        executed(code)
+    executed(another)
     assert f"{results['teacher', 'sw'].score:.3f} (" in capsys.readouterr().out
     assert (place / "kept/another.sw.jsonl").read_bytes() == (place / "kept/teacher.sw.jsonl").read_bytes()
-    exec(compile(scoring, str(DOCS), "exec"), {})
+    executed(scoring)
     assert capsys.readouterr().out.split()[0] == str(results["student", "sw"].score)
 
 

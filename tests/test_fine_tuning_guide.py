@@ -1,19 +1,14 @@
 """The snippet of docs/fine_tuning.md trains a fresh head on a published pair."""
 
-import os
-import re
-from pathlib import Path
-
 import torch
-from fresh import run_fresh
+from doc_pages import claimed, printed
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-GUIDE = (Path(__file__).parent.parent / "docs" / "fine_tuning.md").read_text(encoding="utf-8")
+(CODE,) = claimed(__name__, "docs/fine_tuning.md")
 GOOD, BAD = "Juma lives in Nairobi .", "Asha does not live in Nairobi ."
 
 
 def test_the_snippet_learns_and_leaves_a_plain_checkpoint(runs, tmp_path):
-    (code,) = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
     (tmp_path / "org").mkdir()
     (tmp_path / "org" / "bistill-en-sw").symlink_to(runs["bert"].repository)
     for split in ("train", "test"):
@@ -21,11 +16,7 @@ def test_the_snippet_learns_and_leaves_a_plain_checkpoint(runs, tmp_path):
         (tmp_path / f"{split}.csv").write_text(f"text,label\n{rows}")
     # The tiny student is far from what these are meant for.
     settings = "num_train_epochs=3, learning_rate=5e-5"
-    quick = code.replace(settings, "num_train_epochs=15, learning_rate=3e-3, use_cpu=True")
-    assert quick != code
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    done = run_fresh(quick, env=environment, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    printed(CODE, tmp_path, instead={settings: "num_train_epochs=15, learning_rate=3e-3, use_cpu=True"})
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "mine" / "final")
     assert type(model).__name__ == "BertForSequenceClassification"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "mine" / "final")

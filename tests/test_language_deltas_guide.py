@@ -1,46 +1,49 @@
 """The commands and snippets of docs/language_deltas.md do what it says."""
 
+import json
 import re
-import shlex
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from doc_pages import ROOT, changed, claimed, executed, given, understood
 from miniature import write_lines
 from untrained import untrained
 
 from bistill_hub import LanguageDeltaSettings, SparseDelta, cli
-from bistill_hub.cli.recipe_options import load
 from bistill_hub.teacher import load_delta
 
-GUIDE = (Path(__file__).parent.parent / "docs" / "language_deltas.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"^```(bash|python)\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+GUIDE = (ROOT / "docs" / "language_deltas.md").read_text(encoding="utf-8")
+SNIPPETS = claimed(__name__, "docs/language_deltas.md")
+RUN = changed(
+    teacher__model="FacebookAI/xlm-roberta-base",
+    source__text="en.txt",
+    target__text="sw.txt",
+    bilingual__steps=2,
+    bilingual__block_size=32,
+    speed__seconds=0,
+)
 QUICK = ["--dense-steps=1", "--sparse-steps=1", "--batch-size=2", "--block-size=32", "--quiet"]
 
 
 @pytest.fixture
 def place(world_lines, tmp_path, monkeypatch):
     untrained("xlm-roberta", tmp_path / "FacebookAI" / "xlm-roberta-base")
-    write_lines(tmp_path / "sw.txt", world_lines["sw"])
+    for code, lines in world_lines.items():
+        write_lines(tmp_path / f"{code}.txt", lines)
     monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_the_guide_trains_a_delta_that_its_recipe_and_its_snippet_take(place, capsys):
-    recipes = []
-    for language, code in SNIPPETS:
-        words = shlex.split(code)
-        if language == "python":
-            exec(code, {})
-        elif words[1] == "train-language-delta":
-            result = CliRunner().invoke(cli.main, [*words[1:], *QUICK])
-            assert result.exit_code == 0, result.output
-        else:
-            assert words[:3] == ["bistill", "run", "en_sw"]
-            recipes.append(load("en_sw", None, [words[words.index("--set") + 1].strip()], None))
-    (recipe,) = recipes
-    delta = load_delta(recipe.teacher.language_deltas["sw"])
+def test_the_guide_trains_a_delta_that_its_run_and_its_snippet_take(place, capsys):
+    train, run, use, larger = SNIPPETS
+    given(train.commands[0], *QUICK)
+    assert "phase 1" in given(run.commands[0], *RUN, "--tasks=none", "--quiet")
+    content = json.loads((place / "runs" / "mine" / "package" / "repository" / "recipe.json").read_text())
+    assert set(content["teacher"]["language_deltas"]) == {"sw"}
+    delta = load_delta("deltas/sw")
     assert isinstance(delta, SparseDelta)
+    executed(use)
     assert f"{delta.entries:,} entries, 8.0 %" in capsys.readouterr().out
+    assert understood(larger.commands[0])["dense_steps"] == 150
 
 
 def test_the_guide_names_every_option_that_it_speaks_of_as_the_command_does():

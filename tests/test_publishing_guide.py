@@ -1,24 +1,17 @@
 """The commands of docs/publishing.md, given in its order, take a finished run to a merged pull request."""
 
 import re
-import shlex
 import shutil
 import time
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from doc_pages import claimed, executed, given
 from hubserver.visitor import own, serving
 from huggingface_hub import HfApi
 
-from bistill_hub import cli
-
-GUIDE = (Path(__file__).parent.parent / "docs" / "publishing.md").read_text(encoding="utf-8")
-COMMANDS = [
-    shlex.split(code.replace("\\\n", " "))
-    for code in re.findall(r"^```bash\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-]
-PYTHON = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+SNIPPETS = claimed(__name__, "docs/publishing.md")
+COMMANDS = [command for snippet in SNIPPETS if snippet.language == "bash" for command in snippet.commands]
+PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python"]
 QUICK = {"max_length": 64, "teacher.epochs": 1, "distillation.dense_epochs": 1, "distillation.sparse_epochs": 1}
 REPO = "org/bistill-en-sw"
 
@@ -39,13 +32,6 @@ def place(runs, tiny_teacher_dirs, ner_files, tmp_path, monkeypatch):
     return tmp_path
 
 
-def given(words):
-    """Give a command; the output of a finished one."""
-    result = CliRunner().invoke(cli.main, words[1:])
-    assert result.exit_code == 0, f"{words}\n{result.output}"
-    return result.output
-
-
 def test_the_guide_goes_from_a_run_to_a_merged_pull_request(place, monkeypatch):
     commands = iter(COMMANDS)
     with serving(monkeypatch, place / "home") as hub:
@@ -62,13 +48,13 @@ def test_the_guide_goes_from_a_run_to_a_merged_pull_request(place, monkeypatch):
             output = given(words)
             assert all(each in output for each in expected), output
         assert "refs/tags/v1" in hub.repositories[REPO].refs
-        exec(PYTHON[0], {})
+        executed(PYTHON[0])
         assert REPO in given(next(commands)).replace("\n", "")
 
         monkeypatch.setenv("HF_TOKEN", hub.user("bob").token)
         before = own(hub.commits(REPO)[0].tree)
         quick = [word for key, value in QUICK.items() for word in ("--set", f"{key}={value}")]
-        given([*next(commands), "--teacher", "teacher", "--quiet", *quick])
+        given(next(commands), "--teacher", "teacher", "--quiet", *quick)
         monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
         given(next(commands))
         HfApi(endpoint=hub.endpoint).merge_pull_request(REPO, 1)

@@ -1,26 +1,21 @@
 """Every snippet of the README does what it says."""
 
-import os
 import re
-import shlex
 import shutil
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from fresh import run_fresh
+from doc_pages import ROOT, claimed, given, printed
 from hubserver.visitor import own, serving
 
 from bistill_hub import cli
 from bistill_hub.hub.repository import files_of
 
-ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-PYTHON = [code for language, code in SNIPPETS if language == "python"]
-SHELL = [code for language, code in SNIPPETS if language == "bash"]
+SNIPPETS = claimed(__name__, "README.md")
+PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python"]
+SHELL = [snippet for snippet in SNIPPETS if snippet.language == "bash"]
 SETUP = SHELL[:2]
-COMMANDS = [shlex.split(line) for code in SHELL[2:] for line in code.replace("\\\n", " ").strip().splitlines()]
+COMMANDS = [command for snippet in SHELL[2:] for command in snippet.commands]
 
 # The paper's block of 256 tokens is longer than the tiny teacher's positions.
 QUICK = {"bilingual.steps": 2, "bilingual.block_size": 48, "speed.seconds": 0}
@@ -58,44 +53,35 @@ def place(five_heads, tiny_teacher_dirs, text_files, ner_files, tmp_path, monkey
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_python_snippets_run(place, code):
-    code = code.replace(
-        '"bilingual.steps": 100', '"bilingual.steps": 2, "bilingual.block_size": 48, "speed.seconds": 0'
-    )
-    environment = {**os.environ, "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"}
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        environment.pop(variable, None)
-    result = run_fresh(code, env=environment, cwd=place)
-    assert result.returncode == 0, result.stderr[-3000:]
+    steps = '"bilingual.steps": 100'
+    quick = {steps: '"bilingual.steps": 2, "bilingual.block_size": 48, "speed.seconds": 0'}
+    printed(code, place, instead=quick if steps in code else None)
 
 
 @pytest.mark.parametrize("words", commands("bistill", "run"), ids=lambda words: words[words.index("--tasks") + 1])
 def test_the_run_commands_run(place, words):
     quick = QUICK if "none" in words else QUICK_NER
     changes = [word for key, value in quick.items() for word in ("--set", f"{key}={value}")]
-    result = CliRunner().invoke(cli.main, [*words[1:], *changes, "--quiet"])
-    assert result.exit_code == 0, result.output
+    output = given(words, *changes, "--quiet")
     folder = place / words[words.index("--output") + 1]
     stages = ["student", "phase-1", "package/repository"]
     if "none" not in words:
-        assert "Scores" in result.output
+        assert "Scores" in output
         stages += ["ner-teacher", "ner-phase-2", "ner-evaluation"]
     for stage in stages:
         assert (folder / stage).is_dir(), stage
-    assert "package/repository" in result.output.replace("\n", "")
+    assert "package/repository" in output.replace("\n", "")
 
 
 def test_a_plan_takes_the_words_of_a_run(place):
     words = commands("bistill", "run")[-1]
     changes = [word for key, value in QUICK_NER.items() for word in ("--set", f"{key}={value}")]
-    result = CliRunner().invoke(cli.main, ["plan", *words[2:], *changes, "--no-trial"])
-    assert result.exit_code == 0, result.output
-    assert "ner-phase-2" in result.output
+    assert "ner-phase-2" in given(["bistill", "plan", *words[2:]], *changes, "--no-trial")
 
 
 def test_the_inspect_command_runs(place):
     (words,) = commands("bistill", "inspect")
-    result = CliRunner().invoke(cli.main, [*words[1:], "--quiet"])
-    assert result.exit_code == 0, result.output
+    given(words, "--quiet")
     assert list(place.glob("*.png"))
 
 
@@ -103,8 +89,7 @@ def test_the_pretrain_command_runs(place):
     shutil.rmtree(place / "teacher")
     (words,) = commands("bistill", "pretrain")
     small = ["--steps", "2", "--vocab-size", "300", "--hidden-size", "16", "--layers", "2", "--intermediate-size", "16"]
-    result = CliRunner().invoke(cli.main, [*words[1:], *small, "--quiet"])
-    assert result.exit_code == 0, result.output
+    given(words, *small, "--quiet")
     assert (place / "teacher" / "model.safetensors").is_file()
 
 
@@ -115,8 +100,7 @@ def test_the_commands_that_publish_check_a_pair_and_put_it_on_the_hub(place, run
         hub.organization("org", alice="write")
         monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
         for words in (check, push):
-            result = CliRunner().invoke(cli.main, words[1:])
-            assert result.exit_code == 0, result.output
+            given(words)
         there = own(hub.commits("org/bistill-en-sw")[0].tree)
     assert set(there) == {file.as_posix() for file in files_of(repository)}
 

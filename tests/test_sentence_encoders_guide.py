@@ -2,20 +2,15 @@
 
 import json
 import re
-import shlex
-from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from doc_pages import claimed, executed, given
 from miniature import write_lines
 from sentence_transformers import SentenceTransformer
 from untrained import WIDTH, untrained_sentence_encoder
 
-from bistill_hub import cli
-
-GUIDE = (Path(__file__).parent.parent / "docs" / "sentence_encoders.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"^```(bash|python)\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+SNIPPETS = claimed(__name__, "docs/sentence_encoders.md")
 QUICK = {
     "trim": ["--speed-seconds", "0", "--quiet"],
     "run": ["--set=bilingual.steps=4", "--set=bilingual.block_size=32", "--set=speed.seconds=0", "--quiet"],
@@ -41,13 +36,12 @@ def embed(folder, lines):
 
 
 def test_the_guide_makes_students_that_embed(place, capsys):
-    for language, code in SNIPPETS:
-        if language == "bash":
-            words = shlex.split(code.replace("\\\n", " "))
-            result = CliRunner().invoke(cli.main, [*words[1:], *QUICK[words[1]]])
-            assert result.exit_code == 0, f"{words}\n{result.output}"
-        else:
-            exec(code, {})
+    for snippet in SNIPPETS:
+        if snippet.language == "python":
+            executed(snippet)
+            continue
+        for command in snippet.commands:
+            given(command, *QUICK[command[1]])
 
     teacher = place / "intfloat" / "multilingual-e5-small"
     trimmed = place / "runs" / "e5-trimmed" / "package" / "repository"

@@ -81,8 +81,8 @@ def run_command(
     hold for all of them. What equal settings and data go into is done once, above all the task teachers of a source
     language, and kept in runs/shared. All are checked before anything begins; one that fails then stops no other.
 
-    STAGE is the name of a stage's folder: student, phase-1, TASK-teacher, TASK-phase-2, TASK-evaluation, package.
-    `bistill plan` lists those of a recipe.
+    STAGE is the name of a stage's folder: student, phase-1, TASK-teacher, TASK-phase-2, TASK-evaluation, speed,
+    package. `bistill plan` lists those of a recipe.
 
     Exit code 1: one of several recipes failed; the others are finished.
     """

@@ -12,7 +12,7 @@ from posixpath import join, normpath
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from pages import DOCS, ROOT
+from doc_pages import DOCS, ROOT
 
 import bistill_hub
 from bistill_hub import cli

@@ -1,17 +1,19 @@
 """The snippets of the site's first pages and of the tutorial on loading do what they say."""
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 
 import pytest
-from fresh import run_fresh
-from pages import DOCS, ROOT, commands, given, snippets, understood
+from doc_pages import DOCS, ROOT, claimed, given, printed, understood
+from hubserver.visitor import serving
 
 from bistill_hub import cli
 
+INDEX = claimed(__name__, "docs/index.md")
+QUICK_START = claimed(__name__, "docs/quick_start.md")
+LOAD_AND_USE = claimed(__name__, "docs/tutorials/load_and_use.md")
 SETUP = """\
 python3 -m venv --upgrade-deps .venv
 .venv/bin/pip install -c constraints.txt .
@@ -35,51 +37,41 @@ def place(five_heads, runs, tiny_teacher_dirs, text_files, ner_files, tmp_path, 
     return tmp_path
 
 
-def printed(code, place):
-    environment = {**os.environ, "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"}
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        environment.pop(variable, None)
-    done = run_fresh(code, env=environment, cwd=place)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-@pytest.mark.parametrize("page", ["index.md", "quick_start.md"])
-def test_the_setup_is_that_of_the_readme(page):
-    language, code = snippets(page)[0]
-    assert (language, code) == ("bash", SETUP)
+@pytest.mark.parametrize("setup", [INDEX[0], QUICK_START[0]], ids=lambda setup: setup.page)
+def test_the_setup_is_that_of_the_readme(setup):
+    assert (setup.language, setup) == ("bash", SETUP)
     environment = "python3 -m venv --upgrade-deps .venv && .venv/bin/pip install -c constraints.txt ."
     assert " && ".join(SETUP.splitlines()[:2]) == environment
     assert environment in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_first_student_has_half_of_the_layers_and_is_saved(place):
-    (_, (language, code)) = snippets("index.md")
-    assert language == "python"
+    _, code = INDEX
     assert "teacher layers (1, 3, 5), " in printed(code, place)
     assert (place / "student" / "model.safetensors").is_file()
     assert (place / "student" / "tokenizer.json").is_file()
 
 
 def test_the_quick_start_loads_and_checks_what_the_demonstration_leaves(place):
-    _, (_, demo), (language, load), (_, check) = snippets("quick_start.md")
-    assert understood(commands(demo)[0])["output"] == place.joinpath("runs", "demo").relative_to(place)
-    assert language == "python"
+    _, demo, load, check = QUICK_START
+    assert understood(demo.commands[0])["output"] == place.joinpath("runs", "demo").relative_to(place)
     for line in printed(load, place).splitlines():
         assert line.split()[0] in ("PER", "LOC", "ORG")
-    assert "no findings" in given(commands(check)[0], "--quiet")
+    assert "no findings" in given(check.commands[0], "--quiet")
 
 
-def test_the_tutorial_on_loading_does_what_it_says(place, five_heads):
-    outputs, words = [], []
-    for language, code in snippets("tutorials/load_and_use.md"):
-        if language == "bash":
-            words += commands(code)
-            if words[-1][1] == "export":
-                given(["bistill", "export", str(five_heads), *words[-1][3:]])
-        else:
-            outputs.append(printed(code, place))
-    described, tagged, compared, answered, states, plain = outputs
+def test_the_tutorial_on_loading_does_what_it_says(place, runs, monkeypatch):
+    *uses, evaluate, check, export, load = LOAD_AND_USE
+    described, tagged, compared, answered, states = (printed(code, place) for code in uses)
+    shutil.copytree(runs["bert"].repository, place / "mine")
+    with serving(monkeypatch, place / "client") as hub:
+        hub.organization("org", alice="write")
+        monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
+        given(["bistill", "push", "mine", "org/bistill-en-sw"])
+        assert "student" in given(evaluate.commands[0], "--quiet")
+        assert "no findings" in given(check.commands[0], "--quiet")
+        given(export.commands[0])
+    plain = printed(load, place)
     assert described.splitlines()[0] == "en sw"
     assert {line.split()[0] for line in described.splitlines()[1:]} == {"ner", "nli", "qa"}
     for line in tagged.splitlines():
@@ -89,10 +81,6 @@ def test_the_tutorial_on_loading_does_what_it_says(place, five_heads):
     assert answered.startswith("[")
     assert "torch.Size([1, " in states
     assert plain.strip() == "BertForTokenClassification"
-    assert [each[1] for each in words] == ["eval", "check", "export"]
-    evaluate = words[0]
-    assert "student" in given(["bistill", "eval", str(five_heads), *evaluate[3:]], "--quiet")
-    assert understood(words[1])["pair"] == "org/bistill-en-sw"
 
 
 def test_the_concepts_name_fields_and_names_that_there_are():

@@ -4,13 +4,15 @@ import re
 import shutil
 
 import pytest
+from doc_pages import ROOT, changed, claimed, executed, given, in_bash, patched, snippets_of, written
 from hubserver.visitor import serving
-from pages import DOCS, ROOT, changed, commands, given, snippets, understood
 
 from bistill_hub.cards.sections import TO_FILL_IN
 from bistill_hub.recipe import load_recipe
 
-PAGE = "tutorials/new_pair.md"
+PAGE = ROOT / "docs" / "tutorials" / "new_pair.md"
+SNIPPETS = claimed(__name__, "docs/tutorials/new_pair.md")
+SMALL = ["--steps=2", "--vocab-size=300", "--hidden-size=16", "--layers=2", "--intermediate-size=16", "--quiet"]
 QUICK = changed(
     bilingual__steps=2,
     bilingual__block_size=48,
@@ -39,22 +41,22 @@ def place(tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
 
 
 def test_the_tutorials_steps_in_their_order(place, monkeypatch, capsys):
-    codes = [code for _, code in snippets(PAGE)]
-    setup, folder, pretrain, known, new, card, plan, steps, smoke, run, check, load, push = codes
-    shown = next(code for _, code in snippets("quick_start.md"))
-    assert setup.replace(" -e .", " .") == shown
-    assert [words[0] for words in commands(folder)] == ["mkdir", "cd"]
-    assert understood(commands(pretrain)[0])["output"].name == "teacher"
-    assert "en_yo" in given(commands(known)[0])
+    setup, folder, pretrain, known, new, card, plan, steps, smoke, run, check, load, push = SNIPPETS
+    assert setup.replace(" -e .", " .") == snippets_of("docs/quick_start.md")[0]
+    (place / "checkout").mkdir()
+    in_bash(folder, place / "checkout")
+    assert (place / "en-yo").is_dir()
+    shutil.move(place / "teacher", place / "kept")
+    given(pretrain.commands[0], *SMALL)
+    shutil.rmtree(place / "teacher")
+    shutil.move(place / "kept", place / "teacher")
+    assert "en_yo" in given(known.commands[0])
 
-    told = given(commands(new)[0], "--offline")
+    told = given(new.commands[0], "--offline")
     for step in (plan, smoke, run, check):
         assert step.strip() in told, "what comes next is what the tutorial does next"
     script = place / "en_yo.py"
-    text = script.read_text(encoding="utf-8")
-    there, instead = ("".join(f"{line[1:]}\n" for line in steps.splitlines() if line[0] == sign) for sign in "-+")
-    assert text.count(f"\n{there}") == 1
-    script.write_text(text.replace(f"\n{there}", f"\n{instead}"), encoding="utf-8")
+    patched(steps, script)
     small = load_recipe(script)
     assert small.bilingual.steps == 2000
     assert [small.tasks[0].teacher.epochs, small.tasks[0].distillation.sparse_epochs] == [1, 1]
@@ -63,29 +65,29 @@ def test_the_tutorials_steps_in_their_order(place, monkeypatch, capsys):
     assert stub.count(TO_FILL_IN) == 4
     titles = [re.findall(r"^\*\*.+?\*\*", each, re.MULTILINE) for each in (stub, card)]
     assert titles[0] == titles[1]
-    (place / "en_yo.card.md").write_text(card, encoding="utf-8")
+    written(card, place / "en_yo.card.md")
 
-    assert "ner-phase-2" in given(commands(plan)[0], "--no-trial", *QUICK)
-    assert "Scores" in given(commands(smoke)[0], "--quiet", *QUICK)
+    assert "ner-phase-2" in given(plan.commands[0], "--no-trial", *QUICK)
+    assert "Scores" in given(smoke.commands[0], "--quiet", *QUICK)
     tried = place / "runs" / "bistill-en-yo-smoke"
-    assert "runs/bistill-en-yo-smoke" in (DOCS / PAGE).read_text(encoding="utf-8")
-    words = [*commands(check)[0][:2], str(tried / "package" / "repository")]
+    assert "runs/bistill-en-yo-smoke" in PAGE.read_text(encoding="utf-8")
+    words = [*check.commands[0][:2], str(tried / "package" / "repository")]
     assert "smoke run" in given(words, "--quiet", exit_code=1)
-    assert "Scores" in given(commands(run)[0], "--quiet", *QUICK)
-    assert "no findings" in given(commands(check)[0], "--quiet")
-    exec(load, {})
+    assert "Scores" in given(run.commands[0], "--quiet", *QUICK)
+    assert "no findings" in given(check.commands[0], "--quiet")
+    executed(load)
     assert len(capsys.readouterr().out.splitlines()) == 5
 
     with serving(monkeypatch, place / "home") as hub:
         hub.organization("org")
         monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
-        assert "README.md" in given(commands(push)[0])
+        assert "README.md" in given(push.commands[0])
         for kind in ("model.safetensors", "tasks/ner/delta.safetensors"):
-            assert kind in given(commands(push)[0])
+            assert kind in given(push.commands[0])
 
 
 def test_the_anchors_that_the_tutorial_links_to_are_headings():
     headings = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").lower()
     for anchor in ("what-is-checked-by-whom", "contribute-a-pair"):
-        assert f"CONTRIBUTING.md#{anchor}" in (DOCS / PAGE).read_text(encoding="utf-8")
+        assert f"CONTRIBUTING.md#{anchor}" in PAGE.read_text(encoding="utf-8")
         assert f"# {anchor.replace('-', ' ')}\n" in headings

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from pages import DOCS
+from doc_pages import DOCS
 
 NOTEBOOK = DOCS / "notebooks" / "from_two_text_files.ipynb"
 

@@ -1,20 +1,28 @@
 """The tutorials' commands, given in their order, make pairs, add a task, and check what somebody contributes."""
 
+import json
 import re
 import shutil
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+from doc_pages import DOCS, ROOT, changed, claimed, executed, given, in_python, understood, written
 from hubserver.visitor import own, serving
-from pages import DOCS, ROOT, changed, commands, given, snippets, understood
+from huggingface_hub import constants
 
-from bistill_hub import tasks
+from bistill_hub import jobs, tasks
 from bistill_hub.hub.check import CHECKS
+from bistill_hub.job_script import Push
 from bistill_hub.pipeline.run import default_output
 from bistill_hub.pipeline.smoke import smoke_recipe
 from bistill_hub.recipe import load_recipe
 
+LAPTOP = claimed(__name__, "docs/tutorials/laptop.md")
+GPUS = claimed(__name__, "docs/tutorials/gpus.md")
+ADD_A_TASK = claimed(__name__, "docs/tutorials/add_a_task.md")
+CHECK = claimed(__name__, "docs/tutorials/check_a_contribution.md")
 SMALL = ["--steps=2", "--vocab-size=300", "--hidden-size=16", "--layers=2", "--intermediate-size=16", "--quiet"]
 REPO = "org/bistill-en-sw"
 PROCESSES = {"torchrun": "--nproc-per-node", "accelerate": "--num_processes"}
@@ -50,27 +58,26 @@ def place(tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
 
 
 def test_the_laptop_tutorial_goes_from_files_to_a_checked_pair(place, capsys):
-    codes = [code for _, code in snippets("tutorials/laptop.md")]
-    demo, pretrain, inspect, recipe, plan, sample, run, check, load = codes
-    assert understood(commands(demo)[0])["seed"] == 0
-    pretraining = commands(pretrain)[0]
-    given([word.replace("teacher", "small") for word in pretraining], *SMALL)
+    demo, pretrain, inspect, recipe, plan, sample, run, check, load = LAPTOP
+    assert understood(demo.commands[0])["seed"] == 0
+    given(pretrain.commands[0], *SMALL, instead={"teacher": "small"})
     assert (place / "small" / "model.safetensors").is_file()
-    assert "yo" in given(commands(inspect)[0], "--no-picture", "--quiet")
+    assert "yo" in given(inspect.commands[0], "--no-picture", "--quiet")
 
-    (place / "en_yo_small.py").write_text(recipe, encoding="utf-8")
-    assert "ner-phase-2" in given(commands(plan)[0], "--no-trial", *quick("ner"))
-    words = commands(sample)[0]
+    written(recipe, place / "en_yo_small.py")
+    assert "ner-phase-2" in given(plan.commands[0], "--no-trial", *quick("ner"))
+    words = sample.commands[0]
     assert understood(words) | {"recipes": ("en_yo_small.py",), "smoke": True} == understood(words)
     sampled = smoke_recipe(load_recipe("en_yo_small.py"))
     assert sampled.bilingual.steps == 10
     text = (DOCS / "tutorials" / "laptop.md").read_text(encoding="utf-8")
     assert default_output(sampled).as_posix() in text
-    output = given(commands(run)[0], "--quiet", *quick("ner"))
+    assert "smoke" in given(words, "--quiet", *quick("ner"))
+    output = given(run.commands[0], "--quiet", *quick("ner"))
     assert "phase 1" in output
     assert "Scores" in output
-    assert "no findings" in given(commands(check)[0], "--quiet")
-    exec(load, {})
+    assert "no findings" in given(check.commands[0], "--quiet")
+    executed(load)
     assert capsys.readouterr().out.startswith("[")
 
 
@@ -78,19 +85,45 @@ def test_the_updates_of_the_tutorial_on_gpus_are_those_of_the_recipe():
     recipe = load_recipe("en_sw")
     update = recipe.bilingual.batch_size * recipe.bilingual.accumulation
     seen = []
-    for language, code in snippets("tutorials/gpus.md"):
-        assert language == "bash"
-        for words in commands(code):
-            asked = understood(words)
-            assert asked.get("recipe") == "en_sw" or asked["recipes"] == ("en_sw",)
-            new = recipe.replace(dict(each.split("=") for each in asked.get("assignments", ())))
-            assert new.bilingual.batch_size * new.bilingual.accumulation == update
-            if words[1] == "plan":
-                assert "phase-1" in given(words, "--no-trial")
-            if words[0] in PROCESSES:
-                assert new.bilingual.accumulation == int(words[words.index(PROCESSES[words[0]]) + 1])
-                seen.append((words[0], new.bilingual.precision))
+    for words in (command for snippet in GPUS for command in snippet.commands):
+        asked = understood(words)
+        assert asked.get("recipe") == "en_sw" or asked["recipes"] == ("en_sw",)
+        new = recipe.replace(dict(each.split("=") for each in asked.get("assignments", ())))
+        assert new.bilingual.batch_size * new.bilingual.accumulation == update
+        if words[0] in PROCESSES:
+            assert new.bilingual.accumulation == int(words[words.index(PROCESSES[words[0]]) + 1])
+            seen.append((words[0], new.bilingual.precision))
     assert seen == [("torchrun", "bf16"), ("accelerate", "bf16")]
+
+
+def test_the_commands_for_one_gpu_plan_and_run(place):
+    plan, run, _, _, until, _, _ = (snippet.commands[0] for snippet in GPUS)
+    assert "phase-1" in given(plan, "--no-trial")
+    files = changed(teacher__model="teacher", source__text="en.txt", target__text="sw.txt")
+    small = ["--tasks=none", "--quiet", *files, *changed(bilingual__steps=2, bilingual__block_size=48)]
+    given(until, *small, instead={"runs/en-sw": "runs/until"})
+    assert {folder.name for folder in (place / "runs" / "until").iterdir() if folder.is_dir()} == {"student", "phase-1"}
+    assert "phase 1" in given(run, *small, *changed(speed__seconds=0))
+    content = json.loads((place / "runs" / "en-sw" / "package" / "repository" / "recipe.json").read_text())
+    assert (content["bilingual"]["precision"], content["bilingual"]["teacher_precision"]) == ("bf16", "bf16")
+
+
+def test_the_commands_for_jobs_tell_what_they_would_submit_and_submit_it(place, monkeypatch):
+    *_, look, submit = (snippet.commands[0] for snippet in GPUS)
+    assert "Nothing was submitted." in given(look)
+    made = []
+    owner = SimpleNamespace(name="my-org")
+    started = SimpleNamespace(id="0123", url="https://hub/jobs/my-org/0123", owner=owner)
+    monkeypatch.setattr(jobs, "submit", lambda job: made.append(job) or started)  # tests of jobs.py ask a server
+    monkeypatch.setattr(jobs, "_hardware", lambda api, flavor: None)
+    monkeypatch.setattr(jobs, "_user", lambda api, asked: "my-org")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "secret" * 6)
+    given(submit, "--yes")
+    (job,) = made
+    assert (job.script.flavor, job.script.timeout) == ("a10g-largex4", "2d")
+    assert job.script.push == Push(repo_id="my-org/bistill-en-sw", create_pr=True)
+    assert job.script.recipe.bilingual.precision == "bf16"
 
 
 @pytest.fixture
@@ -105,13 +138,9 @@ def topics_module(place, monkeypatch):
 
 
 def test_the_task_of_the_tutorial_runs_from_its_file_to_a_checked_pair(place, topics_module, ner_files):
-    (_, task), (_, found), (_, recipe), (_, run), (_, check) = snippets("tutorials/add_a_task.md")
-    topics_module.write_text(task, encoding="utf-8")
-    code = commands(found)[0]
-    assert code[:2] == ["python", "-c"]
-    shown = {}
-    exec(code[2].replace("print(", "shown.update(names="), {"shown": shown})
-    assert "topics" in shown["names"]
+    task, found, recipe, run, check = ADD_A_TASK
+    written(task, topics_module)
+    assert "'topics'" in in_python(found.commands[0])
 
     for code in ("en", "sw"):
         for split in ("train", "dev", "test"):
@@ -121,17 +150,17 @@ def test_the_task_of_the_tutorial_runs_from_its_file_to_a_checked_pair(place, to
                 text = " ".join(line.split("\t")[0] for line in sentence.splitlines())
                 rows.append(f"{text}\t{'business' if '-ORG' in sentence else 'people'}")
             (place / f"topics.{split}.{code}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (place / "en_sw_topics.py").write_text(recipe, encoding="utf-8")
-    output = given(commands(run)[0], "--quiet", *quick("topics"))
+    written(recipe, place / "en_sw_topics.py")
+    output = given(run.commands[0], "--quiet", *quick("topics"))
     assert output.count("topics") > 3
-    assert "no findings" in given(commands(check)[0], "--quiet")
+    assert "no findings" in given(check.commands[0], "--quiet")
 
 
 def test_the_task_of_the_tutorial_scores_and_refuses_as_it_says(place, topics_module):
     from bistill_hub import InputError
     from bistill_hub.sources import LabelledSource
 
-    topics_module.write_text(snippets("tutorials/add_a_task.md")[0][1], encoding="utf-8")
+    written(ADD_A_TASK[0], topics_module)
     topics = tasks.get_task("topics")
     (place / "few.csv").write_text("text,label\nA,x\nB,y\nC,x\nD,x\n")
     few = topics.read(LabelledSource(path="few.csv"))
@@ -147,7 +176,7 @@ def test_the_task_of_the_tutorial_scores_and_refuses_as_it_says(place, topics_mo
 
 
 def test_the_tutorial_on_contributions_checks_and_merges_a_pull_request(place, runs, monkeypatch):
-    (_, look), (_, again), (_, plan), (_, merge), (_, after) = snippets("tutorials/check_a_contribution.md")
+    look, again, plan, merge, after = CHECK
     shutil.copytree(runs["bert"].repository, place / "mine")
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with serving(monkeypatch, place / "home") as hub:
@@ -160,15 +189,15 @@ def test_the_tutorial_on_contributions_checks_and_merges_a_pull_request(place, r
         monkeypatch.setenv("HF_TOKEN", hub.user("bob").token)
         given(["bistill", "push", "mine", REPO])
         monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
-        table = given(commands(look)[0], "--quiet")
+        table = given(look.commands[0], "--quiet")
         assert "no findings" in table
         assert [line.split("│")[1].strip() for line in table.splitlines() if "nothing" in line] == list(CHECKS)
-        assert "rerun" in given(commands(again)[0], "--quiet")
-        exec(merge, {})
+        assert "rerun" in given(again.commands[0], "--quiet")
+        executed(merge)
         assert b"Made of a very small world" in own(hub.commits(REPO)[0].tree)["README.md"].content
-        assert "no findings" in given(commands(after)[0], "--quiet")
+        assert "no findings" in given(after.commands[0], "--quiet")
     monkeypatch.chdir(ROOT)
-    assert "Unverified: " in given(commands(plan)[0])
+    assert "Unverified: " in given(plan.commands[0])
 
 
 def test_the_tutorial_on_contributions_explains_every_check():

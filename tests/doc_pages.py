@@ -1,0 +1,251 @@
+"""The snippets of README, CONTRIBUTING and docs/: how tests execute them, and a record of which were executed.
+
+A test module claims the pages that it executes, and executes them by the functions here, each of which writes down what
+it did. When all tests of the module have passed, every snippet of its pages has to be among them, or in `EXCUSED`; a
+fixture of conftest.py sees to that. `tests/test_every_snippet.py` sees to it that every page with snippets is claimed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import click
+from click.testing import CliRunner
+from excused_snippets import EXCUSED, Excuse
+from fresh import run_fresh
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_VARIABLE = re.compile(r"[A-Z][A-Z_]*=")
+_claims: dict[str, list[Snippet]] = {}
+_executed: set[tuple[str, int, int]] = set()
+"""Page, line and number of the command of what was executed; a snippet that is no list of commands is its own first."""
+
+
+class Snippet(str):
+    """A snippet's code, and where it stands."""
+
+    page: str
+    language: str
+    line: int
+    section: str
+    """The anchor of the heading that it stands below."""
+
+    @classmethod
+    def found(cls, match: re.Match[str], page: str) -> Snippet:
+        before = match.string[: match.start()]
+        headings = re.findall(r"^#+ (.+)$", FENCE.sub("", before), re.MULTILINE)
+        snippet = cls(match[2])
+        snippet.page, snippet.language, snippet.line = page, match[1], before.count("\n") + 1
+        snippet.section = re.sub(r"[^\w -]", "", headings[-1].lower()).replace(" ", "-") if headings else ""
+        return snippet
+
+    @property
+    def where(self) -> str:
+        return f"{self.page}:{self.line} ({self.language}): {self.partition(chr(10))[0][:60]}"
+
+    @property
+    def commands(self) -> list[Command]:
+        """The commands of a shell snippet, in order."""
+        lines = self.replace("\\\n", " ").strip().splitlines()
+        return [Command(line, self, number) for number, line in enumerate(lines)]
+
+    @property
+    def missing(self) -> bool:
+        """Whether it, or one of its commands, was not executed."""
+        parts = len(self.commands) if self.language == "bash" else 1
+        return not {(self.page, self.line, number) for number in range(parts)} <= _executed
+
+
+class Command(list[str]):
+    """A command of a shell snippet as words, without the variables that are set before it."""
+
+    def __init__(self, line: str, snippet: Snippet, number: int) -> None:
+        words = shlex.split(line)
+        variables = 0
+        while variables < len(words) and _VARIABLE.match(words[variables]):
+            variables += 1
+        super().__init__(words[variables:])
+        self.variables = dict(word.split("=", 1) for word in words[:variables])
+        self.snippet, self.number = snippet, number
+
+
+def snippets_of(page: str) -> list[Snippet]:
+    """The snippets of a page, such as docs/faq.md, or of one section, such as docs/faq.md#data, in order."""
+    page, _, section = page.partition("#")
+    found = [Snippet.found(match, page) for match in FENCE.finditer((ROOT / page).read_text(encoding="utf-8"))]
+    return [snippet for snippet in found if section in ("", snippet.section)]
+
+
+def claimed(module: str, *pages: str) -> list[Snippet]:
+    """The snippets of pages that a test module executes all of, but for the excused ones.
+
+    Args:
+        module: Its `__name__`.
+        pages: Pages or sections, written out where this is called: test_every_snippet.py reads them there.
+    """
+    found = [snippet for page in pages for snippet in snippets_of(page)]
+    _claims.setdefault(module, []).extend(found)
+    return found
+
+
+def left_out(module: str, excused: Iterable[Excuse] = EXCUSED) -> list[str]:
+    """What a module has claimed, and neither executed nor excused; and what is excused and was executed."""
+    wrong = []
+    for snippet in _claims.get(module, ()):
+        excuse = next((each for each in excused if each.fits(snippet)), None)
+        if snippet.missing and excuse is None:
+            wrong.append(f"{snippet.where}: not executed by {module}, and not in tests/excused_snippets.py")
+        elif not snippet.missing and excuse is not None:
+            wrong.append(f"{snippet.where}: executed by {module}, so it needs no place in tests/excused_snippets.py")
+    return wrong
+
+
+def given(words: list[str], *more: str, exit_code: int = 0, instead: Mapping[str, str] | None = None) -> str:
+    """Give a command of `bistill`.
+
+    Args:
+        words: The command; one of a snippet is then executed.
+        more: Further words.
+        exit_code: How it has to end.
+        instead: Words that are replaced, and by what.
+
+    Returns:
+        What it printed.
+    """
+    from bistill_hub import cli
+
+    result = CliRunner().invoke(cli.main, [*_replaced(words, instead)[1:], *more])
+    assert result.exit_code == exit_code, f"{words}\n{result.output}{result.exception!r}"
+    _record(words)
+    return result.output
+
+
+def launched(command: Command, *more: str, instead: Mapping[str, str] | None = None, **variables: str) -> str:
+    """Give a command that torchrun begins, in processes of its own.
+
+    Args:
+        command: The command.
+        more: Further words.
+        instead: Words that are replaced, and by what.
+        variables: Of the environment, beside or instead of those of the command.
+
+    Returns:
+        What it printed.
+    """
+    launcher, *rest = _replaced(command, instead)
+    assert launcher == "torchrun"
+    started = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", *rest, *more],
+        env={**os.environ, **command.variables, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert started.returncode == 0, started.stderr[-3000:]
+    _record(command)
+    return started.stdout
+
+
+def in_bash(snippet: Snippet, place: Path) -> None:
+    """Have bash give all commands of a snippet, in a folder."""
+    done = subprocess.run(["bash", "-euc", str(snippet)], cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in snippet.commands:
+        _record(command)
+
+
+def in_python(command: Command) -> str:
+    """Do here what `python -c CODE` does; what it prints."""
+    python, option, code = command
+    assert (python, option) == ("python", "-c")
+    with redirect_stdout(StringIO()) as output:
+        exec(compile(code, command.snippet.page, "exec"), {})
+    _record(command)
+    return output.getvalue()
+
+
+def understood(words: list[str]) -> dict[str, Any]:
+    """Have the command line read a command without doing it; its parameters. This executes no snippet."""
+    from bistill_hub import cli
+
+    name, *rest = words[words.index("bistill_hub") + 1 :] if "bistill_hub" in words else words[1:]
+    command = cli.main.commands[name]
+    assert isinstance(command, click.Command)
+    return command.make_context(name, rest).params
+
+
+def executed(snippet: Snippet, names: dict[str, Any] | None = None, *, instead: Mapping[str, str] | None = None) -> Any:
+    """Execute a Python snippet here; the names that it defines.
+
+    Args:
+        snippet: The snippet.
+        names: Names that it finds.
+        instead: Parts of the code that are replaced, and by what.
+    """
+    found = {} if names is None else names
+    exec(compile(_altered(snippet, instead), snippet.page, "exec"), found)
+    _record(snippet)
+    return found
+
+
+def printed(snippet: Snippet, place: Path, *, instead: Mapping[str, str] | None = None) -> str:
+    """Execute a Python snippet in a fresh process, offline, with the Hub's cache in `home`; what it prints."""
+    environment = {**os.environ, "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"}
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        environment.pop(variable, None)
+    done = run_fresh(_altered(snippet, instead), env=environment, cwd=place)
+    assert done.returncode == 0, done.stderr[-3000:]
+    _record(snippet)
+    return done.stdout
+
+
+def written(snippet: Snippet, file: Path) -> Path:
+    """Write a snippet that is a file's content, for commands that read it; the file."""
+    file.write_text(snippet, encoding="utf-8")
+    _record(snippet)
+    return file
+
+
+def patched(snippet: Snippet, file: Path) -> None:
+    """Change a file as a snippet's lines with - and + before them say; the former have to be there once."""
+    there, instead = ("".join(f"{line[1:]}\n" for line in snippet.splitlines() if line[0] == sign) for sign in "-+")
+    text = file.read_text(encoding="utf-8")
+    assert text.count(f"\n{there}") == 1, there
+    file.write_text(text.replace(f"\n{there}", f"\n{instead}"), encoding="utf-8")
+    _record(snippet)
+
+
+def changed(**fields: Any) -> list[str]:
+    """Words that replace fields of a recipe; dots are written as two underscores."""
+    return [word for name, value in fields.items() for word in ("--set", f"{name.replace('__', '.')}={value}")]
+
+
+def _replaced(words: list[str], instead: Mapping[str, str] | None) -> list[str]:
+    assert set(instead or ()) <= set(words), f"{words} has not all of {instead}"
+    return [(instead or {}).get(word, word) for word in words]
+
+
+def _altered(code: str, instead: Mapping[str, str] | None) -> str:
+    for old, new in (instead or {}).items():
+        assert old in code, f"no longer in the snippet: {old}"
+        code = code.replace(old, new)
+    return str(code)
+
+
+def _record(what: object) -> None:
+    if isinstance(what, Command):
+        _executed.add((what.snippet.page, what.snippet.line, what.number))
+    elif isinstance(what, Snippet):
+        _executed.add((what.page, what.line, 0))
