@@ -395,6 +395,13 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
     shipped = resource_dir("recipes")
     if not file.suffix and not file.is_file():  # a folder of that name may be an earlier run's
         file = shipped / f"{name_or_file}.py"
+    if not file.is_file() and Path(name_or_file).suffix:
+        raise InputError(
+            "there is no such file",
+            field="RECIPE",
+            value=str(name_or_file),
+            remedy="correct the path, or name a recipe that ships with the package; `bistill recipes` lists them",
+        )
     if not file.is_file():
         known = sorted(recipe.stem for recipe in shipped.glob("[!_]*.py"))
         raise InputError(

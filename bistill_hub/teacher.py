@@ -285,6 +285,8 @@ def _load(loader: Any, model: str, revision: str | None, **kwargs: Any) -> Any:
             "name a folder that holds config.json, model.safetensors and tokenizer.json"
             if folder.exists() or model.startswith((".", "/", "~"))
             else "check the Hub id and revision, the network, and that the weights are safetensors"
+            if "/" in model
+            else f"write a Hub id as ORG/NAME, or name a folder: there is none called {model} here"
         )
         reason = first_line(error).rstrip(".")
         if "ignore_mismatched_sizes" in reason:

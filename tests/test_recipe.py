@@ -357,7 +357,11 @@ class TestAssignments:
 
 
 class TestLoading:
-    @pytest.mark.parametrize("name", ["absent", "absent.py", "no/such/recipe"])
+    def test_a_file_that_is_not_there_is_refused_as_one(self):
+        with pytest.raises(InputError, match=r"RECIPE = 'absent\.py': there is no such file.*bistill recipes"):
+            load_recipe("absent.py")
+
+    @pytest.mark.parametrize("name", ["absent", "no/such/recipe"])
     def test_a_name_without_a_recipe_is_refused_with_those_there_are(self, name):
         with pytest.raises(InputError, match=rf"RECIPE = '{name}': there is no such recipe.*{SHIPPED[0].stem}"):
             load_recipe(name)

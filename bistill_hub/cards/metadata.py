@@ -143,6 +143,15 @@ def check_identity(
     Raises:
         InputError: the first problem that was found.
     """
+    for field, code in zip(("source.code", "target.code"), codes, strict=True):
+        if not (_is_language(code) or _SUBTAGGED.fullmatch(code)):
+            raise InputError(
+                "no ISO 639 code",
+                file=name,
+                field=field,
+                value=code,
+                remedy="give one, such as yo, with subtags behind a hyphen if any",
+            )
     given = {"license": license, "license_name": license_name, "license_link": license_link}
     stated = {**language_fields(codes), **{field: value for field, value in given.items() if value is not None}}
     checker = _Checker(name)
@@ -338,7 +347,7 @@ class _Checker:
         for place, code in enumerate(codes):
             field = f"language[{place}]"
             if self._text(code, field) and not _is_language(code):
-                self.add(field, code, "no ISO 639 code", "give two or three letters; subtags go into language_bcp47")
+                self.add(field, code, "no ISO 639 code", "give one, such as yo; subtags go into language_bcp47")
         if tags is not None:
             self._check_subtagged(codes, tags)
         elif len(codes) != 2 or codes[0] == codes[1]:

@@ -177,8 +177,11 @@ def losses_text(curves: Sequence[LossCurve]) -> str:
         for stage, entries in curve.stages:
             lines = {name: points for name in _loss_names([entries]) if (points := _points(entries, name))}
             ends = [
-                f"{_term_name(name)} {points[0][1]:.4g} at update {points[0][0]:,} and {points[-1][1]:.4g} "
-                f"at update {points[-1][0]:,}"
+                f"{_term_name(name)} "
+                + " and ".join(
+                    f"{value:.4g} at update {update:,}"
+                    for update, value in dict.fromkeys(points[:: len(points) - 1 or 1])
+                )
                 for name, points in lines.items()
             ]
             parts.append(f"{curve.name}{f', {stage}' if stage else ''}: {', '.join(ends) or 'nothing was logged'}")

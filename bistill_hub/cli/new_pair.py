@@ -119,15 +119,16 @@ def new_pair_command(
     longest = _longest_input(teacher)
     offer = _look(codes, teacher, offline)
     texts = tuple(
-        _text(ask, offer, code, option, given)
-        for code, option, given in zip(
-            codes, ("--source-text", "--target-text"), (source_text, target_text), strict=True
+        _text(ask, offer, language, option, given)
+        for language, option, given in zip(
+            named, ("--source-text", "--target-text"), (source_text, target_text), strict=True
         )
     )
     given = {key: _by_task(_option(key), words) for key, words in labelled.items()}
-    wanted = ask.word("--tasks", tasks or _named_tasks(given), "Tasks, with commas; none for none", default=None)
-    chosen = {task: _sources(ask, task, given, codes) for task in _tasks(wanted)}
-    license = ask.word("--license", license, "Licence of the weights, such as apache-2.0 or cc-by-nc-4.0")
+    wanted = ask.get("--tasks", tasks or _named_tasks(given), "Tasks, with commas; none for none", _tasks)
+    chosen = {task: _sources(ask, task, given, codes) for task in wanted or ()}
+    question = "Licence of the weights, such as apache-2.0 or cc-by-nc-4.0"
+    license = ask.get("--license", license, question, _license) or ""
     if license == "other":
         license_name = ask.word("--license-name", license_name, "Name of the licence")
         license_link = ask.word("--license-link", license_link, "Address of its text")
@@ -225,6 +226,15 @@ def _check_codes(codes: Sequence[str]) -> None:
     check_identity("new pair", (codes[0], codes[1]), "apache-2.0", None, None)
 
 
+def _license(word: str) -> str:
+    """Return the licence, or refuse one that the Hub does not know; `other` is looked at when its name is known."""
+    from ..cards.metadata import check_identity
+
+    if word != "other":
+        check_identity("new pair", ("en", "sw"), word, None, None)
+    return word
+
+
 def _check_license(pair: NewPair) -> None:
     from ..cards.metadata import check_identity
 
@@ -272,12 +282,13 @@ def _look(codes: tuple[str, str], teacher: str, offline: bool) -> Offer:
     return offer
 
 
-def _text(ask: _Asked, offer: Offer, code: str, option: str, given: str | None) -> Place:
+def _text(ask: _Asked, offer: Offer, language: tuple[str, str], option: str, given: str | None) -> Place:
     from ..new_pair.choices import text_place
     from ..new_pair.script import Place
 
+    code, name = language
     default = "wikipedia" if offer.wikipedias and code in offer.wikipedias else None
-    question = f"Text in {code}: a file, wikipedia, or a Hub id"
+    question = f"Text in {name or code}: a file, wikipedia, or a Hub id as ORG/NAME:CONFIG"
     return ask.get(option, given, question, lambda word: text_place(word, code, option), default=default) or Place()
 
 

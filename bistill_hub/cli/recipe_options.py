@@ -116,10 +116,13 @@ def shown_command(
     *,
     flags: Sequence[str] = (),
 ) -> str:
-    """The command for others to read: no file keeps its folder, which is nobody's business but this machine's."""
+    """The command for others to read: no file keeps its folder, which is nobody's business but this machine's.
+
+    A recipe's file keeps its ending, without which it would be the name of a recipe that ships with the package.
+    """
     import shlex
 
-    words = ["bistill", name, Path(recipe).stem, *flags]
+    words = ["bistill", name, Path(recipe).name, *flags]
     if tasks is not None:
         words += ["--tasks", tasks]
     if set_file:

@@ -31,7 +31,8 @@ def score_table(results: Sequence[Result]) -> Table:
         of = "Scores of a smoke run, which say nothing about the pair"
     table = Table(title=f"{of} (%), 95 % bootstrap intervals over examples")
     for name in ("task", "language", "model", "metric", "score", "interval", "trivial", "retention"):
-        table.add_column(name, justify="right" if name in ("score", "trivial", "retention") else "left")
+        number = name in ("score", "trivial", "retention")
+        table.add_column(name, justify="right" if number else "left", min_width=len(name) if number else None)
     for result in results:
         teacher = teachers.get((result.task, result.language))
         kept = None if teacher is None or result is teacher else retention(result, teacher)

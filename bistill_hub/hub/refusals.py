@@ -84,8 +84,8 @@ def offline(repo_id: str) -> InputError:
 def _broken_off(repo_id: str, error: BaseException) -> BistillError:
     reason = _public(first_line(error)) if isinstance(error, Exception) else type(error).__name__
     return BistillError(
-        f"{repo_id}: the connection to the Hub broke, or its answer cannot be read ({reason}). Give the same command"
-        " again: it goes on from what the Hub has."
+        f"{repo_id}: the connection to the Hub broke, or there is none, or its answer cannot be read ({reason}). See to"
+        " the network and give the same command again: it goes on from what the Hub has."
     )
 
 

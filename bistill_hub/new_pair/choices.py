@@ -20,6 +20,9 @@ _SPLITS = {"train": "train", "validation": "dev", "test_source": "test", "test_t
 _TRAINING = {"ner": "universal_ner", "nli": "multinli", "qa": "squad"}
 """Open training data in English, by task."""
 
+_OUTSIDE = "O"
+"""The tag of tokens that belong to no name."""
+
 _WIKIPEDIA = ("wikipedia", "wikimedia/wikipedia")
 _TEXT_ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet")
 _DATASET = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
@@ -124,6 +127,9 @@ def _facts(pair: NewPair, offer: Offer, card: str) -> Iterator[str]:
         for field, place in places.items():
             if place.benchmark is not None:
                 by_name.setdefault(place.benchmark[0], []).append(f"tasks.{task}.{field}")
+        for field, place in places.items():
+            if lost := [old for old, new in place.label_map.items() if new == _OUTSIDE]:
+                yield f"tasks.{task}.{field}: {', '.join(lost)} is read as {_OUTSIDE}, for training has no such label"
         for name, fields in by_name.items():
             known = BENCHMARKS[name]
             unsure = f", nor its {' and '.join(known.unverified)} confirmed" if known.unverified else ""

@@ -14,6 +14,7 @@ from datasets import Dataset
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from ..cards.metadata import check_identity
 from ..errors import InputError
 from ..model.legacy import LEGACY_FILE
 from ..recipe import Recipe, TaskRecipe
@@ -140,6 +141,8 @@ class Facts:
 
 def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
     """Check what is here in the order of `preflight`, without the Hub, and measure it on the way."""
+    codes = (recipe.source.code, recipe.target.code)
+    check_identity(recipe.name, codes, recipe.license, recipe.license_name, recipe.license_link)
     texts = text_fields(recipe)
     for field, text in texts.items():
         text.check(field)

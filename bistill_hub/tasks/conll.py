@@ -80,7 +80,9 @@ def read_conll(
     for column in (token_column, tag_column):
         if not -layout.width <= column < layout.width or layout.width < 2:
             raise InputError(
-                f"{layout.width} column(s), of which column {column} is to be read",
+                "one column, so that there is a token and no tag"
+                if layout.width < 2
+                else f"{layout.width} columns, of which column {column} is to be read",
                 file=file,
                 field=f"line {layout.line}",
                 remedy=_FORMAT,

@@ -194,7 +194,7 @@ def test_losses_that_are_no_numbers_are_left_out():
     curve = LossCurve(name="ner", stages=(("", entries),))
     (axes,) = losses_figure([curve]).axes
     assert [line.get_xydata().tolist() for line in axes.lines] == [[[2, 0.5]]]
-    assert losses_text([curve]) == "Loss by term. ner: total 0.5 at update 2 and 0.5 at update 2."
+    assert losses_text([curve]) == "Loss by term. ner: total 0.5 at update 2."
 
 
 def test_bars_are_the_report_s_numbers():

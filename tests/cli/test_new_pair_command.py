@@ -143,7 +143,7 @@ def test_files_that_are_there_are_not_overwritten(place):
         ({"apache-2.0": "apache"}, ("license = 'apache': no licence identifier of the Hub",)),
         ({"yo": "en"}, ("TARGET = 'en': this is the source language",)),
         ({"yo": "Yoruba"}, ("TARGET = 'Yoruba': not a language code",)),
-        ({"yo": "xx"}, ("language[1] = 'xx': no ISO 639 code",)),
+        ({"yo": "xx"}, ("target.code = 'xx': no ISO 639 code. Give one, such as yo",)),
     ],
 )
 def test_what_cannot_be_right_is_refused_before_anything_is_written(place, changes, said):
@@ -157,15 +157,21 @@ def test_types_of_names_that_training_lacks_are_read_as_none(place):
     assert "DATE is read as O, for training has no such label" in result.stdout, result.output
     test = load_recipe(Path("en_yo.py")).tasks[0].test_target
     assert dict(test.label_map) == {"DATE": "O"}
+    lost = "tasks.ner.test_target: DATE is read as O, for training has no such label"
+    assert lost in load_recipe(Path("en_yo.py")).unverified, "who reads the plan learns of it too"
     assert test.file.is_file()
 
 
 def test_on_a_terminal_it_asks_again_until_an_answer_is_right(place, monkeypatch):
     monkeypatch.setattr(module, "_on_terminal", lambda: True)
-    answers = ["", "no.txt", "en.txt", "yo.txt", "ner", *[word.partition("=")[2] for word in LABELS[1::2]], "mit", "y"]
+    labels = [word.partition("=")[2] for word in LABELS[1::2]]
+    answers = ["", "no.txt", "en.txt", "yo.txt", "NER", "ner", *labels, "apache", "mit", "y"]
     result = invoke("en", "yo", "--offline", input="\n".join(answers) + "\n")
     assert result.exit_code == 0, result.output
+    assert "Text in English: a file, wikipedia, or a Hub id as ORG/NAME:CONFIG" in result.output
     assert "Error: --source-text = 'no.txt': there is no such file" in result.output
+    assert "'NER': there is no such task" in result.output
+    assert "license = 'apache': no licence identifier of the Hub" in result.output
     recipe = load_recipe(Path("en_yo.py"))
     assert recipe.teacher.model == "google-bert/bert-base-multilingual-cased"
     assert recipe.license == "mit"

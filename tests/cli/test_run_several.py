@@ -133,7 +133,7 @@ def test_all_options_hold_for_every_recipe_and_each_keeps_the_command_that_runs_
     ((recipes, output, options),) = asked.calls
     assert [(each.name, each.seed, each.tasks) for each in recipes] == [("first", 3, ()), ("second", 3, ())]
     assert output == Path("runs")
-    commands = [f"bistill run {name} --tasks none --set seed=3" for name in ("first", "second")]
+    commands = [f"bistill run {name}.py --tasks none --set seed=3" for name in ("first", "second")]
     assert options == {
         "from_stage": "student",
         "until": "phase-1",
@@ -198,7 +198,7 @@ def test_one_recipe_is_run_as_before(scripts, asked, monkeypatch):
         "until": "student",
         "fresh": False,
         "progress": False,
-        "command": "bistill run second",
+        "command": "bistill run second.py",
     }
     assert given == [("second", Path("runs/second"), options)]
 
@@ -209,7 +209,7 @@ def test_a_smoke_run_is_of_smaller_recipes_and_says_so_in_its_command(scripts, a
     assert invoke(*scripts[:2], "--smoke").exit_code == 0
     ((recipes, _, options),) = asked.calls
     assert [recipe.name for recipe in recipes] == ["first-smoke", "second-smoke"]
-    assert options["commands"] == ["bistill run first --smoke", "bistill run second --smoke"]
+    assert options["commands"] == ["bistill run first.py --smoke", "bistill run second.py --smoke"]
     given = []
     monkeypatch.setattr(pipeline, "run", lambda *args, **_: given.append(args) or RunResult(None, (), (), 1.0))
     assert invoke(scripts[0], "--smoke").exit_code == 0

@@ -341,13 +341,15 @@ def test_examples_beyond_the_sample_are_counted_as_those_in_it(small_recipes, ne
         ("tasks.ner.teacher.delta", None),
         ("teacher.language_deltas.sw", None),
         ("teacher.model", None),
+        ("target.code", "xq"),
     ],
 )
 def test_what_a_run_refuses_is_refused_in_the_same_words(small_recipes, tmp_path, field, content):
     file = tmp_path / "given.txt"
     if content is not None:
         file.write_text(content)
-    recipe = small_recipes["bert"].replace({field: str(file)})
+    value = content if field == "target.code" else str(file)
+    recipe = small_recipes["bert"].replace({field: value})
     with pytest.raises(InputError) as by_run:
         preflight(recipe, tmp_path / "run")
     with pytest.raises(InputError) as by_plan:

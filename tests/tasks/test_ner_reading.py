@@ -133,7 +133,7 @@ def test_a_malformed_tag_is_refused_with_its_line_and_a_remedy(conll, tag):
     [
         (f"{ENGLISH}\nMary\n", r"line 6: 1 column\(s\) where line 1 has 2"),
         (f"{ENGLISH}Sue\tNNP\tB-PER\n", r"line 5: 3 column\(s\) where line 1 has 2"),
-        ("# maoni\nMary\nSue\n", r"line 2: 1 column\(s\)"),
+        ("# maoni\nMary\nSue\n", r"line 2: one column, so that there is a token and no tag"),
         (ENGLISH.encode() + b"\n\xff\tO\n", r"line 6: not UTF-8 text"),
         ("# maoni tu\n\n", "there is no sentence in it"),
         ("Mary\t\n", r"line 1 = '': not a tag"),
@@ -150,7 +150,7 @@ def test_a_broken_file_is_refused_with_file_and_line(conll, text, message):
 def test_columns_of_a_conll_file_are_numbers_that_exist(conll):
     with pytest.raises(InputError, match=r"columns.tags = 'ner'.*have no names"):
         NER.read(conll(ENGLISH, columns={"tags": "ner"}))
-    with pytest.raises(InputError, match=r"line 1: 2 column\(s\), of which column 5"):
+    with pytest.raises(InputError, match=r"line 1: 2 columns, of which column 5"):
         NER.read(conll(ENGLISH, columns={"tags": "5"}))
     with pytest.raises(InputError, match=r"reads no such column.*tokens, tags"):
         NER.read(conll(ENGLISH, columns={"words": "0"}))
