@@ -3,6 +3,8 @@
 import pytest
 
 from benchmarks.distillation_step import measure, rows
+from benchmarks.update_split import WAYS, in_processes, table_of
+from benchmarks.update_split import measure as measure_split
 
 
 @pytest.mark.parametrize("phase", [1, 2])
@@ -14,3 +16,15 @@ def test_the_plain_way_and_ours_make_equal_steps(phase):
     assert bf16 == pytest.approx(plain, rel=0.01)
     table = dict(rows(samples))
     assert {"a step, plain", "time of plain / bf16", "memory of fp32 / plain"} <= set(table)
+
+
+def test_every_split_of_an_update_makes_the_same_one():
+    found = [
+        measure_split(way, "fp32", steps=2, small=True) for way, (_, _, processes) in WAYS.items() if processes == 1
+    ]
+    found += [in_processes(way, "--steps", "2", "--small") for way, (_, _, processes) in WAYS.items() if processes > 1]
+    assert {sample["way"]: len(sample["seconds"]) for sample in found} == dict.fromkeys(WAYS, 1)
+    for sample in found:
+        assert sample["losses"] == pytest.approx(found[0]["losses"], rel=1e-5), sample["way"]
+    table = dict(table_of(found))
+    assert {"an update, 2 x 4", "time of two processes, 4 x 2 / 8 x 1", "memory of 1 x 8 / 8 x 1"} <= set(table)
