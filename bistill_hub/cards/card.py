@@ -25,7 +25,7 @@ from .pictures import (
 )
 from .rendering import template
 from .sections import keep_sections
-from .tables import evaluation, kept_quality, main_speed, speed_rows
+from .tables import evaluation, kept_quality, main_speed, speed_rows, was_crowded
 
 CARD_FILE = "README.md"
 PICTURES_FOLDER = "assets"
@@ -82,6 +82,7 @@ def render_card(facts: CardFacts) -> str:
         evaluation=evaluation(facts),
         speeds=speed_rows(facts.size_and_speed),
         main=main_speed(facts.size_and_speed),
+        crowded=was_crowded(facts.size_and_speed),
     )
     # A block that renders to nothing leaves its empty lines.
     return re.sub(r"\n{3,}", "\n\n", body).rstrip("\n") + "\n"

@@ -135,6 +135,18 @@ def speed_rows(found: SizeAndSpeed | None) -> tuple[tuple[str, ...], ...]:
     return tuple(rows)
 
 
+def was_crowded(found: SizeAndSpeed | None) -> bool:
+    """Tell whether a batch took more than twice as long with more threads, which waited for processors in use."""
+    on_cpu = [] if found is None else [speed for speed in found.speeds if speed.threads is not None]
+    return any(
+        slow.teacher.milliseconds.median > 2 * fast.teacher.milliseconds.median
+        for fast in on_cpu
+        for slow in on_cpu
+        if (slow.batch, slow.length, slow.dtype) == (fast.batch, fast.length, fast.dtype)
+        and (slow.threads or 0) > (fast.threads or 0)
+    )
+
+
 def dataset_name(result: Result) -> str:
     """Name a test set with its configuration, split and revision; a local file without its folder."""
     name = result.dataset if is_hub_id(result.dataset) else PurePath(result.dataset).name

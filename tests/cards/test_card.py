@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -376,3 +377,20 @@ class TestHostileValues:
                 if isinstance(constant, str)
             ]
             assert HOSTILE in strings
+
+
+def test_times_that_grew_with_the_threads_are_said_to_be_of_a_busy_machine():
+    said = "read the ratios, not the times"
+    assert said not in render_card(FULL)
+    found = FULL.size_and_speed
+    *first, last = found.speeds
+    for factor, expected in ((7.9, False), (17.0, True)):  # eight threads took an eighth of the time
+        teacher = replace(last.teacher, milliseconds=replace(last.teacher.milliseconds, median=80.0 * 32 * factor / 8))
+        crowded = replace(found, speeds=(*first, replace(last, teacher=teacher)))
+        assert (said in render_card(replace(FULL, size_and_speed=crowded))) == expected
+
+
+def test_a_card_without_pictures_has_a_blank_line_before_each_heading():
+    card = render_card(replace(FULL, size_and_speed=None, curves=(), results=(), tasks={}))
+    assert "## At a glance" in card
+    assert all(before == "" for before, line in pairwise(split(card)[1].splitlines()) if line.startswith("## "))
