@@ -29,6 +29,7 @@ every_shipped = pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.s
 # Run by an interpreter of its own with a recipe as JSON and the files of recipes: prints what each step opens.
 WATCHED = """
 import json, sys
+import langcodes  # Python may write its bytecode here, once
 import bistill_hub.families, bistill_hub.recipe as module
 seen = []
 def watch(event, args):
