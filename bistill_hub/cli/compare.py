@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .recipe_options import load, recipe_options
+from .recipe_options import load_compared, recipe_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,9 +66,12 @@ def compare_command(
     once; what was stopped goes on where it stopped when the same command is given again. Several commands with the same
     --output fill one table, comparison.md, beside it .csv and .json, and the figures.
 
+    A contender's recipe may have settings of its own, such as a learning rate that was chosen for it:
+    --set contenders.from_scratch.bilingual.learning_rate=5e-4, or the same in the file. The table tells them.
+
     Exit code 1: a contender failed; the others are finished.
     """
-    loaded = load(recipe, tasks, assignments, set_file)
+    loaded, own = load_compared(recipe, tasks, assignments, set_file)
 
     from ..comparison.compare import compare
     from ..comparison.cost import cost_of
@@ -77,14 +80,14 @@ def compare_command(
     folder = output or default_output(loaded)
     words = [word.strip() for word in against.split(",") if word.strip()]
     numbers = _seeds(seeds)
-    cost = cost_of(loaded, words, folder, seeds=numbers, progress=not quiet)
+    cost = cost_of(loaded, words, folder, seeds=numbers, own=own, progress=not quiet)
     _print_cost(cost, folder)
     if dry_run:
         return
     if cost.to_do and not yes and on_a_terminal() and not click.confirm("Begin?", default=True):
         click.echo("Nothing was done.")
         return
-    found = compare(loaded, words, folder, seeds=numbers, progress=not quiet)
+    found = compare(loaded, words, folder, seeds=numbers, own=own, progress=not quiet)
     _print_comparison(found, folder)
     context.exit(FAILED if any(asked.seed in numbers for asked in found.failed) else 0)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_OF_CONTENDERS = "contenders."
 _OPEN_MAPS = ("label_map", "columns", "where", "language_deltas")
 
 
@@ -72,6 +73,31 @@ def load(recipe: str, tasks: str | None, assignments: Sequence[str], set_file: P
     return load_all([recipe], tasks, assignments, set_file)[0]
 
 
+def load_compared(
+    recipe: str, tasks: str | None, assignments: Sequence[str], set_file: Path | None
+) -> tuple[Recipe, dict[str, dict[str, Any]]]:
+    """Load a recipe as `load` does, and the fields that contenders of a comparison have of their own.
+
+    Returns:
+        The recipe, and by contender's name its fields: dotted path to value.
+
+    Raises:
+        InputError: the recipe or a change is not valid.
+    """
+    from ..recipe_changes import parse_changes
+
+    of_pair = [word for word in assignments if not word.startswith(_OF_CONTENDERS)]
+    of_contenders = parse_changes([word for word in assignments if word not in of_pair])
+    if set_file:
+        of_contenders = {**changes_from(set_file), **of_contenders}
+    own: dict[str, dict[str, Any]] = {}
+    for path, value in of_contenders.items():
+        if path.startswith(_OF_CONTENDERS):
+            contender, _, field = path.removeprefix(_OF_CONTENDERS).partition(".")
+            own.setdefault(contender, {})[field] = value
+    return load(recipe, tasks, of_pair, set_file), own
+
+
 def load_all(
     recipes: Sequence[str], tasks: str | None, assignments: Sequence[str], set_file: Path | None
 ) -> list[Recipe]:
@@ -99,7 +125,10 @@ def load_all(
 def _changed(recipe: Recipe, tasks: str | None, assignments: Sequence[str], set_file: Path | None) -> Recipe:
     from ..recipe_changes import parse_changes
 
-    changes = {**(changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
+    of_file = changes_from(set_file) if set_file else {}
+    # What a file says of a comparison's contenders is nothing to other commands.
+    of_file = {path: value for path, value in of_file.items() if not path.startswith(_OF_CONTENDERS)}
+    changes = {**of_file, **parse_changes(assignments)}
     if changes:
         recipe = recipe.replace(changes)
     if tasks is not None:  # last: a file of fields may well speak of tasks that are left out this time

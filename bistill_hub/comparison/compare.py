@@ -13,7 +13,8 @@ from ..pipeline.run import locked
 from ..recipe import Recipe
 from ..tasks import get_task
 from ..teacher import load_config
-from .contenders import CONTENDERS, Contender, chosen, own_recipe
+from .contenders import CONTENDERS, Changes, Contender, chosen, own_recipe
+from .derived import derived_recipes, refuse_fixed
 from .figure import FIGURES_FOLDER, draw_comparison
 from .memory import Remembered, read_rows, remember
 from .queue import work_through
@@ -28,6 +29,7 @@ def compare(
     output_dir: str | Path,
     *,
     seeds: Sequence[int] = (0,),
+    own: Mapping[str, Changes] | None = None,
     progress: bool = True,
 ) -> Comparison:
     """Train and score the contenders that are missing, and put all that is finished into one table.
@@ -41,6 +43,7 @@ def compare(
         against: Names of contenders and groups, see `contenders.CONTENDERS`; teacher and student are always there.
         output_dir: Where everything is written.
         seeds: Each contender is trained once with each; replace the recipe's own.
+        own: By contender's name, fields of its recipe that are its own, such as a learning rate: dotted path to value.
         progress: Show progress bars and what is being done.
 
     Returns:
@@ -54,9 +57,10 @@ def compare(
     folder = Path(output_dir)
     check_tasks(recipe)
     seeds = checked_seeds(seeds)
+    refuse_fixed(own or {})
     layers = load_config(recipe.teacher.model, recipe.teacher.revision).num_hidden_layers
     contenders = chosen(recipe, against, layers)
-    recipes = {contender.name: contender.recipe(recipe) for contender in contenders}
+    recipes = derived_recipes(contenders, recipe, own)
     check_writable(folder)
     with locked(folder):
         data = _looked_at(own_recipe(recipe), recipes, folder)

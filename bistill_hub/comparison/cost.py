@@ -20,7 +20,8 @@ from ..pipeline.trial import Trial
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
 from .compare import check_tasks, checked_seeds, in_order
-from .contenders import CONTENDERS, OF_TASK_TEACHER, chosen, own_recipe
+from .contenders import CONTENDERS, OF_TASK_TEACHER, Changes, chosen, own_recipe
+from .derived import derived_recipes, refuse_fixed
 from .rows import Row, finished_stages, is_started, place_of, score_name
 
 _NOT_TIMED = {"steps", "evaluation_every", "evaluation_share", "learning_rate", "density", "iterations"} | {
@@ -82,7 +83,13 @@ class Cost:
 
 
 def cost_of(
-    recipe: Recipe, against: Sequence[str], output_dir: str | Path, *, seeds: Sequence[int], progress: bool
+    recipe: Recipe,
+    against: Sequence[str],
+    output_dir: str | Path,
+    *,
+    seeds: Sequence[int],
+    own: Mapping[str, Changes] | None = None,
+    progress: bool,
 ) -> Cost:
     """Tell what `compare` with the same arguments would do.
 
@@ -91,6 +98,7 @@ def cost_of(
         against: Names of contenders and groups.
         output_dir: The comparison's folder; it need not exist, and is not made.
         seeds: The seeds.
+        own: By contender's name, fields of its recipe that are its own.
         progress: Say what is being tried.
 
     Raises:
@@ -99,10 +107,11 @@ def cost_of(
     folder = Path(output_dir)
     check_tasks(recipe)
     seeds = checked_seeds(seeds)
+    refuse_fixed(own or {})
     chosen(recipe, against, None)  # refuses a wrong word before any data are read
     facts, teacher, _ = look(own_recipe(recipe))
     contenders = chosen(recipe, against, teacher.layers)
-    recipes = {contender.name: contender.recipe(recipe) for contender in contenders}
+    recipes = derived_recipes(contenders, recipe, own)
     rows = in_order(contenders, recipes, seeds, facts.tasks, progress=False)
     clerk = _Clerk(facts, folder, progress)
     for row in rows:

@@ -28,6 +28,8 @@ _NOT_OF_THE_MODELS = {
     "limits",
     "unverified",
 }
+_NOT_OF_THE_TEACHER: Mapping[str, set[str] | bool] = {"teacher": {"tokenizer_not_by"}}
+"""Says how others load a tokenizer, and changes none; rows are kept without it."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def remember(
         for contender, recipe in recipes.items():
             if all(each.name != task.name for each in recipe.tasks):
                 continue
-            alone = recipe.only([task.name]).replace({"seed": 0})
+            alone = recipe.only([task.name]).replace({"seed": 0, "teacher.tokenizer_not_by": ()})
             old = rows.get(contender)
             if old is None or old.recipe != alone:  # of other further languages, for example
                 old = Remembered(contender, task.name, alone, (), {})
@@ -115,7 +117,8 @@ def remember(
 
 def _identity(pair: Recipe) -> str:
     """Hash of what the pair's own models are made of, whatever tasks, seed and further languages are asked for."""
-    return _digest(own_recipe(pair).model_dump(mode="json", exclude=_NOT_OF_THE_MODELS))
+    left_out = {**dict.fromkeys(_NOT_OF_THE_MODELS, True), **_NOT_OF_THE_TEACHER}
+    return _digest(own_recipe(pair).model_dump(mode="json", exclude=left_out))
 
 
 def _task_identity(pair: Recipe, task: str) -> str:
@@ -143,7 +146,7 @@ def _to_json(row: Remembered) -> dict[str, Any]:
         "task": row.task,
         "seeds": list(row.seeds),
         "failed": {str(seed): text for seed, text in row.failed.items()},
-        "recipe": row.recipe.model_dump(mode="json"),
+        "recipe": row.recipe.model_dump(mode="json", exclude=_NOT_OF_THE_TEACHER),
     }
 
 

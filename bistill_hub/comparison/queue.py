@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BistillError, InputError
+from ..pipeline.manifest import StageRecord
 from ..pipeline.order import Stage
 from ..pipeline.run import do_stages
 from ..pipeline.shared import FailedBeforeError, failure
-from .rows import Asked, Row, place_of
+from .rows import Asked, Row, finished_stages, place_of, removed_model
 
 
 def work_through(rows: Sequence[Row], folder: Path, failed: dict[Asked, str], *, progress: bool) -> None:
@@ -32,6 +33,12 @@ def work_through(rows: Sequence[Row], folder: Path, failed: dict[Asked, str], *,
     places = _Places(folder)
     for number, row in enumerate(rows, 1):
         console.print(f"[bold]Row {number} of {len(rows)}:[/bold] {row.asked}")
+        removed = removed_model(row, folder)
+        if removed is not None:
+            if row.stages[-1].name not in finished_stages(row, folder):
+                failed[row.asked] = str(_cannot_go_on(removed))
+                console.print(f"[red]failed:[/red] {failed[row.asked]}", markup=True, highlight=False)
+            continue
         try:
             do_stages(row.stages, folder, progress=progress, place_of=places)
         except FailedBeforeError as error:
@@ -44,6 +51,22 @@ def work_through(rows: Sequence[Row], folder: Path, failed: dict[Asked, str], *,
             failed[row.asked] = places.fails(error)
         if row.asked in failed:
             console.print(f"[red]failed:[/red] {failed[row.asked]}", markup=True, highlight=False)
+
+
+def _cannot_go_on(record: StageRecord) -> InputError:
+    """Why a row that needs a model of which only the record is left is not done.
+
+    Trained again it would hardly be the same to the last bit, and the scores of the first one would hang in the air.
+    """
+    lost = [name for name in record.outputs if not (record.folder / name).is_file()]
+    return InputError(
+        f"it was finished, and {len(lost)} of its {len(record.outputs)} files are not there any more",
+        file=record.folder,
+        field="files",
+        value=lost[0],
+        remedy="bring them back; or remove this folder to do it again, so that rows scored by the former one count as "
+        "missing; or choose another folder for this row",
+    )
 
 
 class _Places:

@@ -5,7 +5,7 @@ A stage's folder is named by what goes into it, so that contenders which share a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,31 @@ def place_of(folder: Path, stage: Stage, inputs: Mapping[str, Any]) -> Path:
 
 
 def finished_stages(row: Row, folder: Path) -> dict[str, StageRecord]:
-    """Records of those stages of a row that are finished."""
+    """Records of those stages of a row that are finished.
+
+    Once a model is scored its files are not needed any more: where predictions and scores are there, the records of the
+    stages before them are enough.
+    """
+    scored = row.stages[-1].name
+    records = _records(row, folder, without_files=[stage.name for stage in row.stages if stage.name != scored])
+    return records if scored in records else _records(row, folder, without_files=())
+
+
+def removed_model(row: Row, folder: Path) -> StageRecord | None:
+    """The first stage of a row that is finished and whose files are not all there any more."""
+    told = _records(row, folder, without_files=[stage.name for stage in row.stages])
+    there = _records(row, folder, without_files=())
+    return next((record for name, record in told.items() if name not in there), None)
+
+
+def _records(row: Row, folder: Path, *, without_files: Collection[str]) -> dict[str, StageRecord]:
+    """Records of a row's finished stages; of those that are named, files may have been removed."""
     records: dict[str, StageRecord] = {}
     for stage in row.stages:
         if all(name in records for name in stage.needs):
             inputs = stage.inputs(records)
-            record = finished(stage.name, place_of(folder, stage, inputs), inputs)
+            place = place_of(folder, stage, inputs)
+            record = finished(stage.name, place, inputs, files=stage.name not in without_files)
             if record is not None:
                 records[stage.name] = record
     return records

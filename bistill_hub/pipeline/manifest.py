@@ -1,7 +1,8 @@
 """One stage's folder: what went in, what came out, and whether it is finished.
 
 A stage is finished when its folder holds `manifest.json`. It is done again when what goes into it has changed, and goes
-on where it stopped when it was interrupted, at whatever moment.
+on where it stopped when it was interrupted, at whatever moment. Its seconds are those of all processes that worked on
+it: `started.json` keeps what earlier ones took, see `_Started`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -34,6 +36,35 @@ _LIBRARIES = ("transformers", "torch", "tokenizers", "datasets", "safetensors", 
 
 
 @dataclass(frozen=True)
+class _Started:
+    """What `started.json` says of a stage that is not finished.
+
+    Attributes:
+        fingerprint: Hash of everything that goes in.
+        seconds: Wall time of the processes that worked on it, but for one that had no time to write it down.
+    """
+
+    fingerprint: str
+    seconds: float = 0.0
+
+    @classmethod
+    def read(cls, folder: Path) -> _Started:
+        """Read a stage's file; an older one holds the fingerprint alone."""
+        content = json.loads((folder / STARTED_FILE).read_text(encoding="utf-8"))
+        return cls(content) if isinstance(content, str) else cls(content["fingerprint"], content["seconds"])
+
+    def write(self, folder: Path) -> None:
+        """Write it as a process begins or ends: from its time on, `unrecorded` counts."""
+        write_json(folder / STARTED_FILE, {"fingerprint": self.fingerprint, "seconds": round(self.seconds, 1)})
+
+    @staticmethod
+    def unrecorded(folder: Path) -> float:
+        """Seconds of a process that was killed: from when it wrote `started.json` to its last work in progress."""
+        times = [file.stat().st_mtime for file in (folder / WORK_FOLDER).rglob("*") if not file.name.startswith(".")]
+        return max(0.0, max(times, default=0.0) - (folder / STARTED_FILE).stat().st_mtime)
+
+
+@dataclass(frozen=True)
 class StageRecord:
     """A finished stage.
 
@@ -44,8 +75,9 @@ class StageRecord:
         after: What went in of earlier stages: by stage, the SHA-256 of its files.
         outputs: SHA-256 by file name.
         facts: What the stage says of itself: losses, sizes, settings.
-        seconds: Wall time of the run that finished it.
-        machine: What that run was done on.
+        seconds: Wall time of all processes that worked on it, one after another. Of one that was killed outright, what
+            came after its last checkpoint or other file of work in progress is not counted.
+        machine: What the last of them ran on.
         skipped: Whether it was finished before.
     """
 
@@ -71,7 +103,9 @@ def _installed() -> Mapping[str, str]:
     return {name: metadata.version(name) for name in _LIBRARIES}
 
 
-def finished(name: str, folder: Path, inputs: Mapping[str, Any] | None = None) -> StageRecord | None:
+def finished(
+    name: str, folder: Path, inputs: Mapping[str, Any] | None = None, *, files: bool = True
+) -> StageRecord | None:
     """Return the record of a stage that is finished, or None.
 
     Args:
@@ -79,6 +113,7 @@ def finished(name: str, folder: Path, inputs: Mapping[str, Any] | None = None) -
         folder: Its folder.
         inputs: What goes in now; a stage that was finished with other inputs counts as not finished. None asks for no
             more than that its files are there.
+        files: Whether its files have to be there too.
     """
     manifest = folder / MANIFEST_FILE
     if not manifest.is_file():
@@ -86,7 +121,7 @@ def finished(name: str, folder: Path, inputs: Mapping[str, Any] | None = None) -
     record = json.loads(manifest.read_text(encoding="utf-8"))
     if inputs is not None and record["fingerprint"] != _fingerprint(_description(inputs)):
         return None
-    if not all((folder / file).is_file() for file in record["outputs"]):
+    if files and not all((folder / file).is_file() for file in record["outputs"]):
         return None
     return StageRecord(
         name=name,
@@ -106,7 +141,7 @@ def started(folder: Path, inputs: Mapping[str, Any]) -> bool:
     file = folder / STARTED_FILE
     if not file.is_file() or (folder / MANIFEST_FILE).exists():
         return False
-    return bool(json.loads(file.read_text(encoding="utf-8")) == _fingerprint(_description(inputs)))
+    return _Started.read(folder).fingerprint == _fingerprint(_description(inputs))
 
 
 def complete(
@@ -135,10 +170,24 @@ def complete(
     if record := together.on_main(lambda: _begun(name, folder, inputs)):
         return record
     begin = time.monotonic()
-    if not on_all:
-        return together.on_main(lambda: _ended(name, folder, inputs, work(folder), begin))
-    facts = work(folder)
-    return together.on_main(lambda: _ended(name, folder, inputs, facts, begin))
+    with _counted(folder, begin, together.main):
+        if not on_all:
+            return together.on_main(lambda: _ended(name, folder, inputs, work(folder), begin))
+        facts = work(folder)
+        return together.on_main(lambda: _ended(name, folder, inputs, facts, begin))
+
+
+@contextmanager
+def _counted(folder: Path, begin: float, main: bool) -> Iterator[None]:
+    """Write down the seconds of work that does not come to its end, for the process that goes on with it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, ValueError):  # a full disk, or the file gone: the reason for the end matters more
+            if main:
+                before = _Started.read(folder)
+                replace(before, seconds=before.seconds + time.monotonic() - begin).write(folder)
+        raise
 
 
 def _begun(name: str, folder: Path, inputs: Mapping[str, Any]) -> StageRecord | None:
@@ -146,12 +195,16 @@ def _begun(name: str, folder: Path, inputs: Mapping[str, Any]) -> StageRecord | 
     if record := finished(name, folder, inputs):
         _tidy(folder)
         return record
-    if not started(folder, inputs):
+    before = _Started(_fingerprint(_description(inputs)))
+    if started(folder, inputs):
+        before = _Started.read(folder)
+        before = replace(before, seconds=before.seconds + _Started.unrecorded(folder))
+    else:
         # The manifest goes first: a folder that is half removed must not look finished.
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / STARTED_FILE, _fingerprint(_description(inputs)))
+    before.write(folder)
     return None
 
 
@@ -161,7 +214,7 @@ def _ended(name: str, folder: Path, inputs: Mapping[str, Any], found: Mapping[st
     fingerprint = _fingerprint(description)
     # Sorted as in the manifest, from which a later run reads them: what is made of them must not tell the two apart.
     facts = json.loads(json.dumps(found, sort_keys=True))
-    seconds = round(time.monotonic() - begin, 1)
+    seconds = round(_Started.read(folder).seconds + time.monotonic() - begin, 1)
     machine = _machine()
     outputs = {file.relative_to(folder).as_posix(): file_sha256(file) for file in sorted(_outputs(folder))}
     write_json(

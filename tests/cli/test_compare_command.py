@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 from compared import small_pair
 
-from bistill_hub import cli
+from bistill_hub import InputError, cli
+from bistill_hub.cli.recipe_options import load, load_compared
 from bistill_hub.comparison import compare
 from bistill_hub.comparison.rows import Asked
 
@@ -65,6 +66,21 @@ def test_failures_are_told_at_the_end_and_by_the_exit_code(script, tmp_path, mon
     assert content["scores"] == []
 
 
+def test_settings_of_a_contenders_own_come_from_the_file_and_an_option_goes_on_top(script, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        "[bilingual]\nsteps = 3\n[contenders.lrf_2]\nbilingual.learning_rate = 2e-3\nseed = 4\n"
+        "[contenders.dense_phase_2]\nseed = 5\n"
+    )
+    words = ["contenders.lrf_2.bilingual.learning_rate=5e-4", "bilingual.block_size=32"]
+    recipe, own = load_compared(str(script), None, words, file)
+    assert (recipe.bilingual.steps, recipe.bilingual.block_size) == (3, 32)
+    assert own == {"lrf_2": {"bilingual.learning_rate": 5e-4, "seed": 4}, "dense_phase_2": {"seed": 5}}
+    assert load(str(script), None, [], file).bilingual.steps == 3, "to other commands the file's contenders are nothing"
+    with pytest.raises(InputError, match="contenders"):
+        load(str(script), None, words[:1], None)
+
+
 @pytest.mark.parametrize(("answer", "begun"), [("n\n", False), ("y\n", True)])
 def test_on_a_terminal_it_asks_before_it_begins(script, tmp_path, monkeypatch, answer, begun):
     from bistill_hub.cli import compare as command
@@ -90,6 +106,12 @@ def test_on_a_terminal_it_asks_before_it_begins(script, tmp_path, monkeypatch, a
         (["--tasks", "qa"], ["tasks = 'qa'", "ner"]),
         (["--set", "bilingual.stebs=3"], ["bilingual.stebs"]),
         (["--set", "tasks.ner.train=nowhere.conll"], ["tasks.ner.train", "nowhere.conll"]),
+        (["--set", "contenders.hare.seed=3"], ["contenders = 'hare'", "no_phase_1"]),
+        (["--set", "contenders.teacher.seed=3"], ["contenders.teacher", "no settings of its own"]),
+        (
+            ["--against", "no_phase_1", "--set", "contenders.no_phase_1.stebs=3"],
+            ["contenders.no_phase_1", "stebs"],
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(script, tmp_path, words, parts):

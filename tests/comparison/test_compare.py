@@ -220,6 +220,64 @@ def test_other_steps_make_another_comparison_in_the_same_folder(pair, copied):
     assert to_do == {"teacher": 0, "trimmed_teacher": 0, "student": 3, "no_phase_1": 0}
 
 
+@pytest.fixture
+def without_models(copied):
+    """The comparison after somebody has made room: of all stages but those that score, the records alone are left."""
+    for place in (copied / "stages").iterdir():
+        for file in place.rglob("*"):
+            if "ner-scores" not in place.name and file.is_file() and file.name != "manifest.json":
+                file.unlink()
+    return copied
+
+
+def test_scores_outlive_the_models(pair, without_models, monkeypatch):
+    before, done = bytes_of(without_models), watched(monkeypatch)
+    cost = cost_of(pair, AGAINST, without_models, seeds=SEEDS, progress=False)
+    assert (cost.to_do, cost.seconds) == (0, 0)
+    found = compare(pair, AGAINST, without_models, seeds=SEEDS, progress=False)
+    assert (bytes_of(without_models), done, found.failed) == (before, [], {})
+
+
+def test_a_model_that_was_scored_and_removed_is_not_trained_behind_its_scores(pair, without_models, monkeypatch):
+    done = watched(monkeypatch)
+    found = compare(pair, ["student_fine_tuned", *AGAINST], without_models, seeds=[0, 2], progress=False)
+    (asked, error), *others = found.failed.items()
+    assert (asked, others) == (Asked("student_fine_tuned", 0, "ner"), [])
+    assert "bring them back" in error.lower()
+    assert "ner-teacher-" in error or "student-" in error
+    assert done.count("ner teacher") == 1, "of the seed that was never trained"
+    assert {score.seeds for score in found.scores if score.contender == "student"} == {(0, 1, 2)}
+
+
+def test_a_contender_may_have_a_setting_of_its_own_and_the_table_tells_it(pair, copied, monkeypatch):
+    own = {"no_phase_1": {"tasks.ner.distillation.learning_rate": 3e-3, "tasks.qa.distillation.learning_rate": 1.0}}
+    done = watched(monkeypatch)
+    cost = cost_of(pair, AGAINST, copied, seeds=[0], own=own, progress=False)
+    assert {each.contender: each.to_do for each in cost.contenders if each.to_do} == {"no_phase_1": 2}
+    compare(pair, AGAINST, copied, seeds=[0], own=own, progress=False)
+    assert done == ["ner phase 2", "ner scores"]
+    row = next(line for line in (copied / "comparison.md").read_text().splitlines() if "`bilingual.steps` 0" in line)
+    assert "`tasks.ner.distillation.learning_rate` 0.003" in row
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"student": {"bilingual.steps": 3}}, "contenders.student"),
+        ({"trimmed_teacher": {"seed": 3}}, "contenders.trimmed_teacher"),
+        ({"ablations": {"seed": 3}}, "contenders = 'ablations'"),
+        ({"no_phase_1": {"bilingual.stepps": 3}}, "contenders.no_phase_1"),
+        ({"no_phase_1": {"tasks.nerr.max_length": 3}}, "contenders.no_phase_1"),
+    ],
+)
+def test_a_setting_that_no_contender_can_have_is_refused_before_anything_is_made(pair, own, said, tmp_path):
+    for refuse in (cost_of, compare):
+        with pytest.raises(InputError) as caught:
+            refuse(pair, AGAINST, tmp_path / "c", seeds=[0], own=own, progress=False)
+        assert said in str(caught.value)
+    assert not (tmp_path / "c" / "stages").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "arguments", "field"),
     [

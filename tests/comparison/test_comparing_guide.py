@@ -8,6 +8,7 @@ import pytest
 from compared import small_pair
 from doc_pages import ROOT, claimed, executed, given, written
 
+from bistill_hub.cli.recipe_options import load_compared
 from bistill_hub.comparison import cost as costing
 from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, WORDS
 from bistill_hub.comparison.table import RESAMPLES
@@ -53,7 +54,7 @@ def place(tmp_path, monkeypatch):
 
 
 def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
-    dry, first, baselines, more = (command for snippet in snippets("bash") for command in snippet.commands)
+    dry, first, baselines, own, more = (command for snippet in snippets("bash") for command in snippet.commands)
     cost = costs(given(dry, "--quiet"))
     assert not (place / "runs").exists()
     assert list(cost)[-4:] == ["teacher", "trimmed_teacher", "student", "no_phase_1"]
@@ -71,6 +72,13 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
     assert {"distilbert_style", "minilmv2_style_fine_tuned", "from_scratch"} <= set(cost)
     assert (cost["teacher"][3], cost["trimmed_teacher"][3]) == ("0", "0"), "finished"
     assert int(cost["distilbert_style"][3]) > 0
+
+    of_own = snippets("toml")[1]
+    with (place / "further.toml").open("a", encoding="utf-8") as file:
+        file.write(of_own)
+    _, settings = load_compared("en_sw_mine.py", "ner", [], place / "further.toml")
+    assert settings == {"from_scratch": {"bilingual.learning_rate": 5e-4}}
+    given(own, "--quiet")
 
     given(more, "--quiet")
     table = (folder / "comparison.md").read_text(encoding="utf-8")
