@@ -50,6 +50,19 @@ def checkpoint_files(model: str, revision: str | None = None) -> tuple[str, ...]
     return tuple(sorted(file.relative_to(folder).as_posix() for file in found))
 
 
+def may_be_folder(model: str) -> bool:
+    """Whether a name reads like a folder's and not like a Hub id, whatever is there.
+
+    A path begins at a root, the home or the working folder, or has more than one separator. So does a name whose first
+    part is a folder here: `runs/teacher` beside `runs/`.
+
+    Args:
+        model: The name.
+    """
+    parts = model.split("/")
+    return model.startswith(("/", ".", "~", os.sep)) or len(parts) > 2 or (len(parts) == 2 and Path(parts[0]).is_dir())
+
+
 def _cached_folder(model: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint_files import check_weights, no_conversion_on_the_hub
+from .checkpoint_files import check_weights, may_be_folder, no_conversion_on_the_hub
 from .errors import InputError, first_line
 from .model.sparse_delta import SparseDelta
 from .student.backbones import backbone_for
@@ -280,10 +280,9 @@ def _load(loader: Any, model: str, revision: str | None, **kwargs: Any) -> Any:
         # Said outright: where it is left open, transformers asks the user for a yes on the terminal.
         return loader.from_pretrained(model, revision=revision, trust_remote_code=False, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        folder = Path(model)
         remedy = (
             "name a folder that holds config.json, model.safetensors and tokenizer.json"
-            if folder.exists() or model.startswith((".", "/", "~"))
+            if Path(model).exists() or may_be_folder(model)
             else "check the Hub id and revision, the network, and that the weights are safetensors"
             if "/" in model
             else f"write a Hub id as ORG/NAME, or name a folder: there is none called {model} here"

@@ -87,6 +87,8 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> BuiltOnce:
     return BuiltOnce(folder)
 
 
+_NOT_BY = {"bert": (), "xlm-roberta": ("XLMRobertaTokenizer",)}
+
 _LINES = 400
 _SPLITS = {"train": 200, "dev": 50, "test": 50}
 
@@ -157,6 +159,12 @@ def tiny_teacher_dirs(text_files: Mapping[str, Path], built_once: BuiltOnce) -> 
     return {backbone: built_once(f"teachers/{backbone}", train) for backbone in ("bert", "xlm-roberta")}
 
 
+@pytest.fixture(scope="session")
+def tiny_teachers_not_by() -> Mapping[str, tuple[str, ...]]:
+    """By backbone of `tiny_teacher_dirs`, what a recipe says in `teacher.tokenizer_not_by`."""
+    return _NOT_BY
+
+
 def _small_recipe(backbone: str, teachers: Mapping[str, Path], text: Mapping[str, Path], ner: Mapping[str, Any]) -> Any:
     """Every stage for real, each with a handful of steps."""
     from bistill_hub.recipe import Recipe
@@ -166,7 +174,7 @@ def _small_recipe(backbone: str, teachers: Mapping[str, Path], text: Mapping[str
             "name": f"bistill-en-sw-{backbone}",
             "source": {"code": "en", "name": "English", "text": str(text["en"])},
             "target": {"code": "sw", "name": "Swahili", "text": str(text["sw"])},
-            "teacher": {"model": str(teachers[backbone])},
+            "teacher": {"model": str(teachers[backbone]), "tokenizer_not_by": _NOT_BY[backbone]},
             "license": "apache-2.0",
             "limits": "Made of a miniature world, for tests.",
             "student": {"layer_reduction_factor": 2, "min_token_probability": 3e-3},

@@ -298,9 +298,10 @@ def test_a_promise_of_the_tokenizer(train, tmp_path, backbone, kind, name):
 
 
 def test_the_choices_of_layers_in_the_docs_are_those_that_are_made():
-    code, update = SNIPPETS
+    code, naming, update = SNIPPETS
     assert code.count("assert ") == 5
     executed(code)
+    assert executed(naming)["teacher"].tokenizer_not_by == ("XLMRobertaTokenizer",)
     (command,) = update.commands
     assert (ROOT / command[-1]).samefile(__file__)
     assert set(command.variables) == {"BISTILL_UPDATE_DOCS"}

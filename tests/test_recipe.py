@@ -1,5 +1,6 @@
 """A recipe is complete, immutable and free of side effects, and what is wrong with one is said with its remedy."""
 
+import hashlib
 import json
 import pickle
 import re
@@ -180,11 +181,17 @@ class TestHash:
         recipe = Recipe.make(read_published(file).fields)
         assert (recipe.bilingual.temperature, recipe.bilingual.relation_heads) == (2.0, None)
 
+    def test_it_is_what_it_was_before_tokenizer_classes_could_be_named(self, recipe):
+        before = recipe.model_dump(mode="json", exclude={"teacher": {"tokenizer_not_by"}})
+        assert recipe.sha256 == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
+        named = recipe.replace({"teacher.tokenizer_not_by": ["XLMRobertaTokenizer"]})
+        assert named.sha256 != recipe.sha256
+
     def test_any_field_changes_it(self):
         hiding = {"masked_share": 0.2}  # without it some fields may not be set
         full = Recipe.make(fields(teacher={"model": "some/teacher"}, bilingual=hiding)).model_dump(mode="json")
         lists = {"baselines": ["no_phase_1"], "student.layer_map": [1, 3], "unverified": ["x"], "contributors": ["x"]}
-        lists["student.must_keep"] = ["x"]
+        lists["student.must_keep"] = lists["teacher.tokenizer_not_by"] = ["x"]
         lists["student.vocabulary"], lists["student.initialisation"] = "whole", "random"
         lists["further_languages"] = [{"code": "fr", "name": "French", "text": {"path": "fr.txt"}}]
         words = {"fp32": "fp16", "en": "fr", "sw": "tr", "spread": "top", "teacher": "labels"}
@@ -234,6 +241,12 @@ class TestWhatIsRefused:
             ("baselines", ["best"], "baselines.0 = 'best'", "'trimmed_teacher'"),
             ("source.code", "English", "source.code = 'English'", "should match pattern"),
             ("name", "../x", "name = '../x'", "should match pattern"),
+            (
+                "teacher",
+                {"model": "some/teacher", "tokenizer_not_by": ["a class"]},
+                "teacher.tokenizer_not_by.0 = 'a class'",
+                "should match pattern",
+            ),
             ("target.code", "en", "target.code = 'en'", "a pair is of two. Choose another source or target"),
             ("teacher.language_deltas", {"fr": "x"}, "teacher.language_deltas = ['fr']", "Name deltas of en and sw"),
             ("teacher", "some/teacher", "teacher = 'some/teacher'", "valid dictionary or instance of Teacher"),
@@ -313,7 +326,7 @@ class TestReplace:
         ("place", "remedy"),
         [
             ("teachers.model", "choose one of baselines, bilingual, "),
-            ("teacher.modell", "choose one of language_deltas, model, revision"),
+            ("teacher.modell", "choose one of language_deltas, model, revision, tokenizer_not_by"),
             ("tasks.pos.train", "choose one of ner"),
             ("tasks.0.train", "choose one of ner"),
             ("tasks.ner.train.pth", "choose one of answer_language, columns, config, data_dir, dataset, "),

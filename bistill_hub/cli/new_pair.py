@@ -255,6 +255,23 @@ def _longest_input(teacher: str) -> int | None:
     return None
 
 
+def _rebuilt_by(teacher: str) -> tuple[str, ...]:
+    """Name the classes that build another tokenizer of a teacher in a folder, and print what they do.
+
+    A teacher on the Hub is not fetched: `bistill plan` and `bistill run` tell it where it is here.
+    """
+    from ..pipeline.tokenizer_classes import rebuilding_classes
+    from ..teacher import load_config, load_tokenizer
+
+    place = Path(teacher).expanduser()
+    if not place.is_dir():
+        return ()
+    found = rebuilding_classes(load_tokenizer(str(place)), load_config(str(place)))
+    for problem in found.values():
+        click.echo(f"teacher.tokenizer_not_by: {problem}; the recipe names it")
+    return tuple(found)
+
+
 def _look(codes: tuple[str, str], teacher: str, offline: bool) -> Offer:
     """Ask the Hub, and print what it and this package have."""
     from ..new_pair.on_the_hub import Offer, look_on_the_hub
@@ -342,11 +359,15 @@ def _sources(
 
 
 def _looked_at(pair: NewPair) -> NewPair:
-    """Read local files, print what they hold, and rename types of names that training lacks."""
+    """Look at a local teacher's tokenizer and at local files, print what is to be known of them, and take it in.
+
+    Classes that build another tokenizer are named, and types of names that training lacks are renamed.
+    """
     from ..new_pair.choices import FIELDS, in_short, source_of
     from ..new_pair.local_files import look_at_task, look_at_text
     from ..sources import TextSource
 
+    not_by = _rebuilt_by(pair.teacher)
     for role, place in zip(("source", "target"), pair.texts, strict=True):
         told = in_short(place)
         if place.path is not None:
@@ -362,7 +383,7 @@ def _looked_at(pair: NewPair) -> NewPair:
         tasks[task] = {
             key: replace(place, label_map=seen[key].renamed) if key in seen else place for key, place in places.items()
         }
-    return replace(pair, tasks=tasks)
+    return replace(pair, not_by=not_by, tasks=tasks)
 
 
 def _in_text(pair: NewPair, task: str, key: str) -> str:

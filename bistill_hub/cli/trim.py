@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import InputError
 from .cut_options import languages_of, pair_name, pair_options, shown_teacher, tokens_to_keep
 
 if TYPE_CHECKING:
@@ -45,6 +49,12 @@ Example, for English and Swahili:
 @click.option(
     "--speed-seconds", default=20.0, show_default=True, type=click.FloatRange(min=0), help="Time to measure speed in."
 )
+@click.option(
+    "--tokenizer-not-by",
+    multiple=True,
+    metavar="CLASS",
+    help="Tokenizer class that builds another tokenizer of TEACHER's files; the card says so. May be repeated.",
+)
 @click.option("--limits", default=NOTHING_TRAINED, help="Limits and biases, for the card, in your own words.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def trim_command(
@@ -63,6 +73,7 @@ def trim_command(
     source_name: str | None,
     target_name: str | None,
     speed_seconds: float,
+    tokenizer_not_by: tuple[str, ...],
     limits: str,
     quiet: bool,
 ) -> None:
@@ -80,7 +91,7 @@ def trim_command(
             "name": name or pair_name(teacher, source, target),
             "source": languages[0],
             "target": languages[1],
-            "teacher": {"model": teacher, "revision": revision},
+            "teacher": {"model": teacher, "revision": revision, "tokenizer_not_by": tokenizer_not_by},
             "license": license,
             "limits": limits,
             "student": {
@@ -110,9 +121,27 @@ def trim_command(
     shown += ["--multiple-of", str(multiple_of)] if multiple_of > 1 else []
     shown += ["--must-keep", must_keep.name] if must_keep is not None else []
     shown += ["--revision", revision] if revision else []
-    finished = run(recipe, output, progress=not quiet, command=shlex.join(shown))
+    shown += _repeated("--tokenizer-not-by", tokenizer_not_by)
+    try:
+        finished = run(recipe, output, progress=not quiet, command=shlex.join(shown))
+    except InputError as error:
+        raise _by_option(error) from error
     _print_trimmed(finished.stages[0])
     click.echo(f"The pair is in {finished.repository}")
+
+
+def _by_option(error: InputError) -> InputError:
+    """Say by the command's option what a recipe would have a field for."""
+    field, option = "teacher.tokenizer_not_by", "--tokenizer-not-by"
+    if error.field != field:
+        return error
+    set_it = re.compile(rf"set {re.escape(field)} to (\[.*?\])")
+    remedy = set_it.sub(lambda found: f"give {shlex.join(_repeated(option, json.loads(found[1])))}", error.remedy)
+    return InputError(error.problem, field=option, value=error.value, remedy=remedy)
+
+
+def _repeated(option: str, values: Iterable[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
 
 
 def _print_trimmed(student: StageRecord) -> None:

@@ -63,6 +63,7 @@ class NewPair:
         texts: Text of source and target.
         teacher: Hub id, or folder as it was given.
         longest: Tokens that the teacher reads at most; None where it is not here.
+        not_by: Tokenizer classes that build another tokenizer of the teacher's files, as far as it is here.
         deltas: Language SFTs by language.
         tasks: By task, its four sources by field.
         license: Licence of the weights.
@@ -77,6 +78,7 @@ class NewPair:
     texts: tuple[Place, Place]
     teacher: str
     longest: int | None = None
+    not_by: Sequence[str] = ()
     deltas: Mapping[str, str] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Place]] = field(default_factory=dict)
     license: str
@@ -249,17 +251,35 @@ def _teacher(pair: NewPair, folder: Path) -> list[str]:
     local = Path(pair.teacher).expanduser().is_dir()
     model = _path(pair.teacher, folder) if local else _quoted(pair.teacher)
     model = f"str({model})" if model.startswith("HERE") else model
-    if not pair.deltas:
+    not_by = _not_by(pair)
+    if not pair.deltas and not not_by:
         return [f"    teacher=Teacher(model={model}),"]
     revision = [f"        revision=families.{known}.revision,"] if known else []
     return [
         "    teacher=Teacher(",
         f"        model=families.{known}.model," if known else f"        model={model},",
         *revision,
-        "        language_deltas={",
-        *(f"            {_quoted(code)}: {_quoted(name)}," for code, name in pair.deltas.items()),
-        "        },",
+        *not_by,
+        *(
+            [
+                "        language_deltas={",
+                *(f"            {_quoted(code)}: {_quoted(name)}," for code, name in pair.deltas.items()),
+                "        },",
+            ]
+            if pair.deltas
+            else []
+        ),
         "    ),",
+    ]
+
+
+def _not_by(pair: NewPair) -> list[str]:
+    """Name the classes that would build another tokenizer, and say why they are named."""
+    if not pair.not_by:
+        return []
+    return [
+        "        # Classes that build another tokenizer of teacher's and pair's files: load it with AutoTokenizer.",
+        f"        tokenizer_not_by=({' '.join(f'{_quoted(name)},' for name in pair.not_by)}),",
     ]
 
 

@@ -19,7 +19,7 @@ from ..sentence_encoders import carry_modules, prompts_of
 from ..student.backbones import backbone_for
 from ..student.build import cut_config, cut_model, draw_model
 from ..student.token_counts import TokenCounts
-from ..student.tokenizer_loading import check_ways_of_loading, classes_that_rebuild
+from ..student.tokenizer_loading import check_ways_of_loading
 from ..student.vocabulary import select_tokens, trim_tokenizer
 from ..student.vocabulary_report import vocabulary_report
 from ..teacher import (
@@ -29,6 +29,7 @@ from ..teacher import (
 )
 from .counted_text import ReadText, read_text
 from .preflight import check_head
+from .tokenizer_classes import named_and_rebuilding, student_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -60,8 +61,7 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool, read: ReadText 
     texts = {language.code: read(tokenizer, language, progress=progress) for language in recipe.text_languages}
     counts = {code: text.counts for code, text in texts.items()}
     token_map = _kept_tokens(recipe, tokenizer, counts)
-    accepted = backbone_for(teacher.config).model_inputs(teacher.config)
-    inputs = [name for name in tokenizer.model_input_names if name in accepted]
+    inputs = student_inputs(tokenizer, teacher.config)
     student_tokenizer = trim_tokenizer(tokenizer, token_map, model_input_names=inputs)
     held_out = {code: text.held_out for code, text in texts.items()}
     report = vocabulary_report(tokenizer, student_tokenizer, token_map, counts, held_out)
@@ -84,17 +84,15 @@ def cut_student(recipe: Recipe, folder: Path, *, progress: bool, read: ReadText 
         # Some encoders have another tokenizer's padding in their config: a row of the embeddings that is never trained.
         config.pad_token_id = student_tokenizer.pad_token_id
     write_student(folder, state, config, student_tokenizer)
-    # Ways that were none for the teacher either; one that was is refused below.
-    rebuilt_by = set.intersection(
-        *(set(classes_that_rebuild(each, config.model_type)) for each in (tokenizer, student_tokenizer))
-    )
     sample = [line for lines in held_out.values() for line in lines[:COMPARED_LINES]]
+    # Ways that are none for the teacher either, as the recipe says; any other is refused below where it is wrong.
+    rebuilt_by = named_and_rebuilding(recipe, tokenizer, student_tokenizer, config.model_type, sample)
     check_ways_of_loading(folder, sample, own_class=type(tokenizer).__name__, without=rebuilt_by)
     carry_modules(recipe.teacher.model, folder, revision=recipe.teacher.revision)
     save_file({"token_map": token_map}, folder / TOKEN_MAP_FILE)
     facts = {
         "layer_map": list(layers),
-        "vocabulary": {**report.to_dict(), "chosen_by": recipe.student.vocabulary_rule, "not_by": sorted(rebuilt_by)},
+        "vocabulary": {**report.to_dict(), "chosen_by": recipe.student.vocabulary_rule, "not_by": list(rebuilt_by)},
         "corpora": {
             language.code: {
                 "name": language.text.name,

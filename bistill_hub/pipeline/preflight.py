@@ -21,6 +21,7 @@ from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from ..teacher import delta_place, load_config, load_delta, load_language_model, load_task_model, load_tokenizer
+from .tokenizer_classes import check_tokenizer_classes
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,11 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     Raises:
         InputError: training would be sharded; the output cannot be written; the Hub knows no such language or licence;
             the teacher cannot be loaded, is of an unsupported architecture, or does not have the layers that are asked
-            for; the machine cannot train in a precision that is asked for; an SFT cannot be had or is another
-            teacher's; phase 1 is to learn nothing, or by a head, mask token or number of heads that there is not; a
-            task's tuned teacher has no head for it; a corpus is missing or empty; labelled data are missing, malformed
-            or hold labels that training lacks; there is no such task.
+            for; a class that the recipe does not name would rebuild its tokenizer; the machine cannot train in a
+            precision that is asked for; an SFT cannot be had or is another teacher's; phase 1 is to learn nothing, or
+            by a head, mask token or number of heads that there is not; a task's tuned teacher has no head for it; a
+            corpus is missing or empty; labelled data are missing, malformed or hold labels that training lacks; there
+            is no such task.
     """
     refuse_sharded_launch()
     check_writable(output_dir)
@@ -86,6 +88,7 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     check_relation_heads(recipe, config)
     check_precisions(recipe)
     tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
+    check_tokenizer_classes(recipe, tokenizer, config)
     check_vocabulary(recipe, tokenizer)
     check_bilingual(recipe, tokenizer)
     for settings, task in tasks:

@@ -1,6 +1,7 @@
 """What a recipe starts from, as far as it is on this machine: checked as a run checks it, and measured.
 
-Nothing is downloaded: of the Hub, only what the local cache holds is known.
+Nothing is downloaded: of the Hub, only what the local cache holds is known. Whether it has a model is asked for names
+alone that read like a folder's, see `_here`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from ..cards.metadata import check_identity
+from ..checkpoint_files import checkpoint_files, may_be_folder
 from ..errors import InputError
 from ..model.legacy import LEGACY_FILE
 from ..recipe import Recipe, TaskRecipe
@@ -23,7 +25,7 @@ from ..student.build import config_of_size
 from ..student.inspection import encoder_size
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from ..teacher import delta_place, load_config, load_tokenizer
+from ..teacher import delta_place, load_config, load_delta, load_tokenizer
 from .preflight import (
     TaskData,
     check_bilingual,
@@ -36,6 +38,7 @@ from .preflight import (
     text_fields,
 )
 from .stage_files import DELTA_FILE
+from .tokenizer_classes import check_tokenizer_classes
 
 SAMPLED_EXAMPLES = 200
 """Examples of each labelled source that are encoded, to learn how long they are and how many inputs they become."""
@@ -156,11 +159,15 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
             models[f"{prefix}.teacher.model"] = (settings.teacher.model, settings.teacher.revision)
     for field, (model, _) in models.items():
         check_model_file(model, field)
-    for field, delta in delta_fields(recipe).items():
+    deltas = delta_fields(recipe)
+    for field, delta in deltas.items():
         check_model_file(delta, field)
         found_at = delta_place(delta, field)
         models[field] = (found_at.place, found_at.revision)
     teacher, config, tokenizer = _look_at_teacher(recipe)
+    for field, (model, revision) in models.items():
+        if _is_nowhere(model, revision):  # whatever loads it says so
+            load_delta(deltas[field]) if field in deltas else load_config(model, revision)
     check_bilingual(recipe, tokenizer)
     lines = {field: _count_lines(text, field) for field, text in texts.items()}
     sources = [_source(field, text, lines[field], "lines") for field, text in texts.items()]
@@ -188,12 +195,14 @@ def _look_at_teacher(recipe: Recipe) -> tuple[TeacherPlan, Any, Any]:
     place = _here(model, "config.json", revision)
     if place is None:
         return TeacherPlan(model=model, place="not in the cache"), None, None
-    config = load_config(place)
+    config = load_config(place, revision if place == model else None)
     recipe.student.layer_map_for(config.num_hidden_layers)
     check_lengths(recipe, config)
     check_relation_heads(recipe, config)
     with_tokenizer = _here(model, "tokenizer.json", revision)
     tokenizer = None if with_tokenizer is None else load_tokenizer(with_tokenizer)
+    if tokenizer is not None:
+        check_tokenizer_classes(recipe, tokenizer, config)
     size = encoder_size(config)
     found = TeacherPlan(
         model=model,
@@ -209,7 +218,8 @@ def _look_at_teacher(recipe: Recipe) -> tuple[TeacherPlan, Any, Any]:
 def _here(model: str, file: str, revision: str | None = None) -> str | None:
     """Return the folder of a model whose file is here, its own or one of the cache; None where it is on the Hub.
 
-    A name that can only be a folder's is returned as it is: whatever loads it says what is wrong.
+    A name that can only be a folder's is returned as it is: whatever loads it says what is wrong. So is one that reads
+    like a folder's, unless the Hub knows it: `runs/techer` is a slip where there is a folder `runs`.
     """
     if Path(model).is_dir() or Path(model).is_absolute() or model.startswith((".", "~")):
         return model
@@ -217,7 +227,14 @@ def _here(model: str, file: str, revision: str | None = None) -> str | None:
         cached = try_to_load_from_cache(model, file, revision=revision)
     except HFValidationError:
         return model
-    return str(Path(cached).parent) if isinstance(cached, str) else None
+    if isinstance(cached, str):
+        return str(Path(cached).parent)
+    return model if may_be_folder(model) and checkpoint_files(model, revision) is None else None
+
+
+def _is_nowhere(model: str, revision: str | None) -> bool:
+    """Whether weights beside the teacher's have a name that reads like a file's or folder's, and are not there."""
+    return not Path(model).expanduser().exists() and _here(model, "config.json", revision) == model
 
 
 def _count_lines(text: TextSource, field: str) -> int | None:

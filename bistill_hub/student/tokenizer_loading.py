@@ -84,56 +84,82 @@ def check_ways_of_loading(
             raise InputError(
                 f"{way} {problem}{_why(written, tokenizer)}",
                 file=folder / TOKENIZER_FILE,
-                remedy="give the teacher a tokenizer that its own class builds as it is, or choose another teacher",
+                remedy="give the teacher a tokenizer that its own class builds as it is, or choose another teacher; a "
+                "class that builds another one of the teacher's files too may be named in teacher.tokenizer_not_by",
                 **({} if text is None else {"field": "text", "value": text}),
             )
         ways.append(way)
     return tuple(ways)
 
 
-def classes_that_rebuild(tokenizer: Any, model_type: str) -> dict[str, str]:
-    """Find the classes named after a backbone that make another tokenizer out of a teacher's own files.
+def classes_that_rebuild(
+    tokenizer: Any, model_type: str, texts: Iterable[str] = (), *, without: Collection[str] = ()
+) -> dict[str, str]:
+    """Find the classes named after a backbone that make another tokenizer out of a tokenizer's own files.
 
-    A teacher whose tokenizer is of the generic class has a pipeline that its backbone's class does not know. That class
-    builds another one, of the teacher's files as of the student's, so it is no way of loading either.
+    The class that a tokenizer is of is none of them: `AutoTokenizer` loads it by that class.
 
     Args:
-        tokenizer: The teacher's tokenizer (fast).
+        tokenizer: The tokenizer (fast).
         model_type: The backbone.
+        texts: What to compare on, beside `SAMPLE_TEXTS` and special tokens within text.
+        without: Names of classes that are left out.
 
     Returns:
-        For each such class what it does otherwise; none where the teacher can be loaded in every way.
+        By each such class's name what it does otherwise; none where the tokenizer can be loaded in every way.
     """
-    from transformers import PreTrainedTokenizerFast
-
-    found = {}
+    found: dict[str, str] = {}
+    own_classes = other_classes(tokenizer, model_type, without=without)
+    if not own_classes:
+        return found
     with TemporaryDirectory() as place:
         folder = Path(place)
         tokenizer.save_pretrained(folder)
-        expected = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        expected = type(tokenizer).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        samples = [*SAMPLE_TEXTS, *_special_tokens_in_text(expected), *texts]
         written = json.loads((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
-        for own_class in _own_classes(folder, written, None, model_type):
+        for own_class in own_classes:
             try:
                 rebuilt = own_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             except Exception as error:  # in a way of its own, as above
-                found[own_class.__name__] = f"cannot load it ({first_line(error)})"
+                found[own_class.__name__] = f"{own_class.__name__} cannot load it ({first_line(error)})"
                 continue
-            difference = _difference(expected, rebuilt, SAMPLE_TEXTS)
+            difference = _difference(expected, rebuilt, samples)
             if difference is not None:
-                found[own_class.__name__] = f"{difference[0]}{_why(written, rebuilt)}"
+                problem, text = difference
+                given = "" if text is None else f", given {text!r},"
+                found[own_class.__name__] = f"{own_class.__name__}{given} {problem}{_why(written, rebuilt)}"
     return found
+
+
+def other_classes(tokenizer: Any, model_type: str, *, without: Collection[str] = ()) -> tuple[Any, ...]:
+    """Name the classes that `classes_that_rebuild` tries: those after a backbone but for the tokenizer's own.
+
+    Args:
+        tokenizer: The tokenizer (fast).
+        model_type: The backbone.
+        without: Names of classes that are left out.
+    """
+    kind = type(tokenizer.backend_tokenizer.model).__name__
+    classes = _classes_for(model_type, kind, None)
+    return tuple(each for each in classes if each is not type(tokenizer) and each.__name__ not in without)
 
 
 def _own_classes(
     folder: Path, written: Mapping[str, Any], own_class: str | None, model_type: str | None
 ) -> tuple[Any, ...]:
-    """Find the tokenizer classes named after the backbone, as far as they are for this kind of model."""
-    import transformers
-    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
-
+    """Find the tokenizer classes named after the backbone of the model beside a saved tokenizer."""
     config_file = folder / CONFIG_FILE
     config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
     backbone = model_type or config.get("backbone_type") or config.get("model_type") or ""
+    return _classes_for(backbone, written["model"]["type"], own_class)
+
+
+def _classes_for(backbone: str, kind: str, own_class: str | None) -> tuple[Any, ...]:
+    """Find the tokenizer classes named after a backbone, as far as they are for this kind of tokenizer's model."""
+    import transformers
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
+
     names = dict.fromkeys([TOKENIZER_MAPPING_NAMES.get(backbone), *_OWN_CLASSES.get(backbone, ()), own_class])
     classes = []
     for name in names:
@@ -147,8 +173,8 @@ def _own_classes(
             )
         if not found or found.__name__ in _GENERIC_CLASSES:
             continue
-        kind = getattr(found, "model", None)
-        if kind is not None and kind.__name__ == written["model"]["type"]:
+        model = getattr(found, "model", None)
+        if model is not None and model.__name__ == kind:
             classes.append(found)
     return tuple(dict.fromkeys(classes))
 
@@ -183,11 +209,11 @@ def _difference(expected: Any, found: Any, samples: Sequence[str]) -> tuple[str,
             return f"has the {name} {getattr(found, name)!r} instead of {token!r}", None
     if found.model_max_length != expected.model_max_length:
         return f"has model_max_length = {found.model_max_length} instead of {expected.model_max_length}", None
-    for text, following in zip(samples, [*samples[1:], samples[0]], strict=True):
-        for arguments in ((text,), (text, following)):
-            difference = _compared(expected(*arguments, verbose=False), found(*arguments, verbose=False))
-            if difference:
-                return difference, text
+    pairs = zip(samples, [*samples[1:], samples[0]], strict=True)
+    for arguments in (*((text,) for text in samples), *pairs):
+        difference = _compared(expected(*arguments, verbose=False), found(*arguments, verbose=False))
+        if difference:
+            return difference, arguments[0]
     batch = [text for text in samples if text]
     options = {"padding": True, "verbose": False}
     difference = _compared(expected(batch, batch[::-1], **options), found(batch, batch[::-1], **options))

@@ -14,6 +14,7 @@ from bistill_hub.cli import new_pair as module
 from bistill_hub.errors import InputError
 from bistill_hub.hub import push
 from bistill_hub.hub.check_card import SMOKE_RUN
+from bistill_hub.pipeline.plan import plan
 from bistill_hub.recipe import load_recipe
 
 WIKIPEDIAS = ("en", "yo")
@@ -260,8 +261,19 @@ def test_benchmarks_stand_in_for_files_in_english(place):
     assert {"source.text", "target.text", "tasks.ner.test_target"} <= set(unsure)
 
 
+def test_a_local_teachers_tokenizer_is_looked_at_and_the_class_that_rebuilds_it_named(place, tiny_teacher_dirs):
+    result = invoke(*WORDS, "--teacher", tiny_teacher_dirs["xlm-roberta"], "--offline")
+    assert result.exit_code == 0, result.output
+    assert "teacher.tokenizer_not_by: XLMRobertaTokenizer, given '" in result.stdout
+    assert "normalizer NFKC, of which it makes none; the recipe names it\n" in result.stdout
+    recipe = load_recipe(Path("en_yo.py"))
+    assert recipe.teacher.tokenizer_not_by == ("XLMRobertaTokenizer",)
+    plan(recipe, "out", trial=False)
+
+
 def test_from_two_text_files_to_a_smoke_run_that_says_what_it_is(place, tiny_teacher_dirs, monkeypatch, tmp_path):
     result = invoke(*WORDS, "--teacher", tiny_teacher_dirs["bert"], "--offline")
+    assert "tokenizer_not_by" not in result.stdout + Path("en_yo.py").read_text()
     assert result.exit_code == 0, result.output
     planned = CliRunner().invoke(cli.main, ["plan", "en_yo.py", "--no-trial", "--json"])
     assert planned.exit_code == 0, planned.output

@@ -47,9 +47,12 @@ def refused(result, *parts):
 
 
 @pytest.mark.parametrize("backbone", ["bert", "xlm-roberta"])
-def test_the_pair_computes_what_the_teacher_does_on_its_text(trim, tiny_teacher_dirs, world_lines, tmp_path, backbone):
+def test_the_pair_computes_what_the_teacher_does_on_its_text(
+    trim, tiny_teacher_dirs, tiny_teachers_not_by, world_lines, tmp_path, backbone
+):
     folder = tiny_teacher_dirs[backbone]
-    result = trim("--license", "mit", "--source-name", "English", "--target-name", "Swahili", teacher=folder)
+    not_by = [f"--tokenizer-not-by={name}" for name in tiny_teachers_not_by[backbone]]
+    result = trim("--license", "mit", "--source-name", "English", "--target-name", "Swahili", *not_by, teacher=folder)
     assert result.exit_code == 0, result.output
     repository = tmp_path / "out" / "package" / "repository"
     assert result.stdout.splitlines()[-1] == f"The pair is in {repository}"
@@ -71,7 +74,17 @@ def test_the_pair_computes_what_the_teacher_does_on_its_text(trim, tiny_teacher_
     assert "English" in card
     assert "Swahili" in card
     assert f"bistill trim {backbone} --source en --target sw --corpus en=en.txt" in card
+    shown = [word for name in tiny_teachers_not_by[backbone] for word in ("--tokenizer-not-by", name)]
+    assert " ".join(["--min-token-probability 1e-06", *shown]) + "\n" in card
     assert str(folder.parent) not in card
+
+
+def test_a_class_that_builds_another_tokenizer_is_named_by_an_option(attempt, tiny_teacher_dirs):
+    refused(
+        attempt(teacher=tiny_teacher_dirs["xlm-roberta"]),
+        "--tokenizer-not-by = []: XLMRobertaTokenizer",
+        "Give --tokenizer-not-by XLMRobertaTokenizer, and",
+    )
 
 
 def states(model, tokenizer, lines):

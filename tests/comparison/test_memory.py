@@ -47,11 +47,29 @@ def test_a_contender_of_some_of_the_tasks_has_rows_for_these_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"further_languages": FRENCH}, {"seed": 5}, {"checkpoint_every": 3}, {"baselines": ["random_teacher"]}]
+    "changes",
+    [
+        {"further_languages": FRENCH},
+        {"seed": 5},
+        {"checkpoint_every": 3},
+        {"baselines": ["random_teacher"]},
+        {"teacher.tokenizer_not_by": ["XLMRobertaTokenizer"]},
+    ],
 )
 def test_what_changes_no_model_of_the_pair_is_the_same_comparison(tmp_path, changes):
     remember(tmp_path, PAIR, {"student": PAIR}, [0], {})
     assert asked(tmp_path, PAIR.replace(changes)) == {("student", "ner"): (0,), ("student", "pos"): (0,)}
+
+
+def test_a_tokenizer_class_that_is_named_later_leaves_the_rows_as_they_were(tmp_path):
+    remember(tmp_path, PAIR, {"student": PAIR}, [0], {})
+    before = json.loads((tmp_path / ROWS_FILE).read_text())
+    assert "tokenizer_not_by" not in (tmp_path / ROWS_FILE).read_text(), "as rows were before there was the field"
+    named = PAIR.replace({"teacher.tokenizer_not_by": ["XLMRobertaTokenizer"]})
+    remember(tmp_path, named, {"student": named}, [0], {})
+    assert json.loads((tmp_path / ROWS_FILE).read_text()) == before
+    remember(tmp_path, named, {"student": named}, [1], {})
+    assert asked(tmp_path, PAIR) == {("student", "ner"): (0, 1), ("student", "pos"): (0, 1)}
 
 
 def test_other_settings_are_another_comparison_and_forget_nothing(tmp_path):

@@ -55,6 +55,18 @@ def test_a_short_teacher_gets_short_inputs(tmp_path):
     assert recipe.bilingual.steps == 200_000
 
 
+def test_a_class_that_builds_another_tokenizer_is_named_with_the_reason(tmp_path):
+    pair = replace(PAIR, not_by=("XLMRobertaTokenizer",), deltas={"en": "some/en-sft"})
+    script, _, recipe = write_pair(pair, tmp_path)
+    assert recipe.teacher.tokenizer_not_by == ("XLMRobertaTokenizer",)
+    assert recipe.teacher.language_deltas == {"en": "some/en-sft"}
+    (reason,) = (line.strip() for line in script.read_text().splitlines() if line.strip().startswith("# Classes"))
+    assert reason.endswith("load it with AutoTokenizer.")
+    _, _, without_deltas = write_pair(replace(pair, deltas={}), tmp_path, overwrite=True)
+    assert without_deltas.teacher.tokenizer_not_by == ("XLMRobertaTokenizer",)
+    assert "tokenizer_not_by" not in recipe_text(PAIR, tmp_path)
+
+
 def test_what_is_no_recipe_is_not_written(tmp_path):
     with pytest.raises(InputError, match=r"name = '\.\./x'"):
         write_pair(replace(PAIR, name="../x"), tmp_path / "out")

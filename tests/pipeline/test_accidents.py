@@ -1,4 +1,4 @@
-"""A full disk, a vanished file, Ctrl-C: one sentence, and a folder that resumes with the same bytes."""
+"""A full disk, a vanished file, Ctrl-C, SIGTERM: one sentence, and a folder that resumes with the same bytes."""
 
 import json
 import shutil
@@ -77,14 +77,14 @@ import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 """
 
-CTRL_C = """
+SIGNALLED = """
 import os, signal, threading, time
 from pathlib import Path
 
 def press():
     while not list(Path(FOLDER).glob("checkpoint-*/complete.json")):
         time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGNAL)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its child
 threading.Thread(target=press, daemon=True).start()
@@ -99,12 +99,17 @@ def test_no_room_for_the_students_weights(command, runs, tmp_path):
     ends_like_one_without_accident(command, runs, tmp_path / "run")
 
 
-def test_ctrl_c_in_the_middle_of_a_stage(command, runs, tmp_path):
+@pytest.mark.parametrize(
+    ("sent", "code", "said"), [("SIGINT", 130, "Interrupted."), ("SIGTERM", 143, "Ended by SIGTERM.")]
+)
+def test_a_signal_in_the_middle_of_a_stage(command, runs, tmp_path, sent, code, said):
     folder = tmp_path / "run" / "phase-1" / "training"
     endless = [*command, "--set", "bilingual.steps=100000"]
-    done = run_fresh(f"FOLDER = {str(folder)!r}\n{CTRL_C}\nWORDS = {endless!r}\n{COMMAND}")
-    assert done.returncode == 130, done.stderr
+    signalled = SIGNALLED.replace("SIGNAL)", f"{sent})")
+    done = run_fresh(f"FOLDER = {str(folder)!r}\n{signalled}\nWORDS = {endless!r}\n{COMMAND}")
+    assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.strip().endswith("Interrupted. What is finished is kept: the same command goes on from there.")
+    assert done.stderr.strip().endswith(f"{said} What is finished is kept: the same command goes on from there.")
     assert list(folder.glob("checkpoint-*/complete.json"))
+    assert json.loads((folder.parent / "started.json").read_text())["seconds"] > 0
     ends_like_one_without_accident(command, runs, tmp_path / "run")

@@ -1,5 +1,6 @@
 """What a user gets wrong is said before anything expensive starts: file, field, value, remedy, exit code 2."""
 
+import json
 import re
 
 import pytest
@@ -15,7 +16,7 @@ from bistill_hub.recipe import load_recipe
 
 
 @pytest.fixture
-def attempt(tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
+def attempt(tiny_teacher_dirs, tiny_teachers_not_by, text_files, ner_files, tmp_path, monkeypatch):
     """Run the command with everything right but what is passed; fails the test if any stage is begun."""
 
     def begun(*_args, **_kwargs):
@@ -26,6 +27,7 @@ def attempt(tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
     def call(*changes, output=None, teacher="xlm-roberta"):
         right = {
             "teacher.model": tiny_teacher_dirs[teacher],
+            "teacher.tokenizer_not_by": json.dumps(tiny_teachers_not_by[teacher]),
             "source.text": text_files["en"],
             "target.text": text_files["sw"],
             "tasks.ner.train": ner_files["en"]["train"],

@@ -9,6 +9,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from hubserver.visitor import client, serving
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForMaskedLM
@@ -355,6 +356,42 @@ def test_what_a_run_refuses_is_refused_in_the_same_words(small_recipes, tmp_path
     with pytest.raises(InputError) as by_plan:
         plan(recipe, tmp_path / "run")
     assert str(by_plan.value) == str(by_run.value)
+
+
+@pytest.mark.parametrize("name", ["runs/techer", "runs/en-sw/techer", "./techer", "../techer", "~/techer", "/techer"])
+def test_a_teacher_s_folder_that_is_mistyped_is_no_hub_id(small_recipes, tmp_path, monkeypatch, name):
+    (tmp_path / "here" / "runs" / "teacher").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    recipe = small_recipes["bert"].replace({"teacher.model": name})
+    with pytest.raises(
+        InputError, match=rf"teacher\.model = '{name}'.*Name a folder that holds config\.json"
+    ) as by_run:
+        preflight(recipe, tmp_path / "run")
+    with pytest.raises(InputError) as by_plan:
+        plan(recipe, tmp_path / "run")
+    assert str(by_plan.value) == str(by_run.value)
+
+
+@pytest.mark.parametrize("field", ["tasks.ner.teacher.model", "tasks.ner.teacher.delta", "teacher.language_deltas.sw"])
+def test_a_mistyped_folder_of_further_weights_is_no_hub_id_either(small_recipes, tmp_path, monkeypatch, field):
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recipe = small_recipes["bert"].replace({field: "runs/tuend"})
+    with pytest.raises(InputError, match="= 'runs/tuend'") as by_run:
+        preflight(recipe, tmp_path / "run")
+    with pytest.raises(InputError) as by_plan:
+        plan(recipe, tmp_path / "run")
+    assert (by_plan.value.field, by_plan.value.remedy) == (by_run.value.field, by_run.value.remedy)
+
+
+def test_a_hub_id_is_one_although_a_folder_here_has_its_owner_s_name(small_recipes, tmp_path, monkeypatch):
+    (tmp_path / "alice").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recipe = small_recipes["bert"].replace({"teacher.model": "alice/teacher"})
+    with serving(monkeypatch, tmp_path / "home") as hub:
+        client(hub, "alice").create_repo("alice/teacher")
+        made = plan(recipe, tmp_path / "run", trial=False)
+    assert (made.teacher.model, made.teacher.place) == ("alice/teacher", "not in the cache")
 
 
 @pytest.mark.parametrize("field", ["teacher.language_deltas.sw", "tasks.ner.teacher.delta"])

@@ -5,11 +5,11 @@ import json
 import pytest
 from tokenizer_kinds import KINDS, train_byte_level_bpe, train_unigram, train_wordpiece
 from tokenizers import normalizers, pre_tokenizers
-from transformers import AutoTokenizer, BertTokenizer, DebertaV2Tokenizer
+from transformers import AutoTokenizer, BertTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerFast
 
 from bistill_hub.errors import InputError
 from bistill_hub.student.token_counts import count_tokens
-from bistill_hub.student.tokenizer_loading import check_ways_of_loading
+from bistill_hub.student.tokenizer_loading import check_ways_of_loading, classes_that_rebuild
 from bistill_hub.student.vocabulary import select_tokens, trim_tokenizer
 
 BACKBONES = {
@@ -96,6 +96,36 @@ def test_a_normalizer_that_the_own_class_drops_is_named_with_a_text_that_shows_i
     assert "WALITEMBEA" in said
     assert caught.value.field == "text"
     assert caught.value.file.endswith("tokenizer.json")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_of_its_backbones_class_is_rebuilt_by_none(all_lines, kind):
+    assert classes_that_rebuild(KINDS[kind](all_lines, 400), BACKBONES[kind][0]) == {}
+
+
+def test_a_class_that_rebuilds_a_generic_tokenizer_is_told_with_a_text_that_shows_it(all_lines):
+    pipeline = train_unigram(all_lines, 400).backend_tokenizer
+    pipeline.normalizer = normalizers.Lowercase()
+    roles = {"unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    generic = PreTrainedTokenizerFast(tokenizer_object=pipeline, **roles)
+    found = classes_that_rebuild(generic, "xlm-roberta")
+    assert list(found) == ["XLMRobertaTokenizer"]
+    assert found["XLMRobertaTokenizer"].startswith('XLMRobertaTokenizer, given "Watoto WALITEMBEA ')
+    assert "normalizer Lowercase, of which it makes none" in found["XLMRobertaTokenizer"]
+    assert classes_that_rebuild(generic, "xlm-roberta", without=["XLMRobertaTokenizer"]) == {}
+    assert classes_that_rebuild(generic, "bert") == {}, "BertTokenizer reads no such pieces"
+
+
+def test_a_text_can_show_what_the_sample_texts_do_not(all_lines):
+    pipeline = train_unigram(all_lines, 400).backend_tokenizer
+    pipeline.normalizer = normalizers.Replace("qqq", "a")
+    generic = PreTrainedTokenizerFast(
+        tokenizer_object=pipeline, unk_token="<unk>", cls_token="<s>", sep_token="</s>", pad_token="<pad>"
+    )
+    samples_alone = classes_that_rebuild(generic, "xlm-roberta")
+    with_text = classes_that_rebuild(generic, "xlm-roberta", ["a qqq"])
+    assert (list(samples_alone), list(with_text)) == ([], ["XLMRobertaTokenizer"])
+    assert "given 'a qqq'" in with_text["XLMRobertaTokenizer"]
 
 
 def test_a_cased_model_that_would_be_lower_cased_is_refused(save, all_lines):
