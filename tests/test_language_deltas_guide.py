@@ -44,6 +44,8 @@ def test_the_guide_trains_a_delta_that_its_run_and_its_snippet_take(place, capsy
     executed(use)
     assert f"{delta.entries:,} entries, 8.0 %" in capsys.readouterr().out
     assert understood(larger.commands[0])["dense_steps"] == 150
+    given(larger.commands[0], *QUICK, instead={"TEACHER": "FacebookAI/xlm-roberta-base", "deltas/sw": "deltas/larger"})
+    assert load_delta("deltas/larger").entries
 
 
 def test_the_guide_names_every_option_that_it_speaks_of_as_the_command_does():

@@ -28,6 +28,7 @@ _NOTHING_TO_KEEP = "teacher not above the trivial baseline"
 _TERMS = {"attention": COLOURS[0], "hidden": COLOURS[1], "logits": COLOURS[2], "task": COLOURS[3]}
 _OTHER_TERMS = ("#56B4E9", "#8C6D00", "#999999")
 _HELD_OUT = "#E69F00"
+_MODELS = {"teacher": "#999999", "student": COLOURS[0]}
 _TERM_NAMES = {"hidden": "hidden states"}
 
 
@@ -143,7 +144,7 @@ def coverage_figure(vocabulary: Mapping[str, Any]) -> Figure:
         panels = figure.subplots(1, 2 + sized, squeeze=False)[0]
         if sized:
             sizes = {"teacher": [vocabulary["tokens_before"]], "student": [vocabulary["tokens_after"]]}
-            _draw_bars(panels[0], sizes, [COLOURS[0]], "{:,.0f}")
+            _draw_bars(panels[0], sizes, [list(_MODELS.values())], "{:,.0f}")
             panels[0].set_title("Tokens", loc="left")
             panels[0].set_xlabel("entries of the tokenizer")
         covered = {
@@ -154,7 +155,7 @@ def coverage_figure(vocabulary: Mapping[str, Any]) -> Figure:
         panels[-2].set_title("Covered by what is kept", loc="left")
         panels[-2].set_xlabel("%")
         pieces = {code: [r["fertility_before"], r["fertility_after"]] for code, r in languages.items()}
-        _draw_bars(panels[-1], pieces, ["#999999", COLOURS[0]], "{:.3f}", ["teacher", "student"])
+        _draw_bars(panels[-1], pieces, list(_MODELS.values()), "{:.3f}", list(_MODELS))
         panels[-1].set_title("Pieces a word", loc="left")
         panels[-1].set_xlabel("pieces for each word")
         return _finished(figure)
@@ -272,9 +273,16 @@ def _draw_curve(axes: Axes, curve: LossCurve, colours: Mapping[str, str], name_l
 
 
 def _draw_bars(
-    axes: Axes, rows: Mapping[str, Sequence[float]], colours: Sequence[str], form: str, labels: Sequence[str] = ()
+    axes: Axes,
+    rows: Mapping[str, Sequence[float]],
+    colours: Sequence[str | Sequence[str]],
+    form: str,
+    labels: Sequence[str] = (),
 ) -> None:
-    """Bars side by side in each row, each with its number; a legend where a row has several."""
+    """Bars side by side in each row, each with its number; a legend where a row has several.
+
+    Colours are of the bars of each row, or of one bar in all rows, row by row.
+    """
     count = len(next(iter(rows.values())))
     height = 0.7 / count
     for number in range(count):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from types import FrameType
 from typing import Any
 
 import click
@@ -16,8 +20,39 @@ from .library_output import hold_back
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells count it: 128 and the signal's number."""
 
+TERMINATED = 143
+"""Exit code after SIGTERM, counted likewise."""
+
+_KEPT = "What is finished is kept: the same command goes on from there."
+
 _HEAD_START = 5
 """Seconds that the main of several processes has to say what is wrong before another one ends."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come; like KeyboardInterrupt, no error that somebody might catch on the way."""
+
+
+@contextmanager
+def _ending_at_sigterm() -> Iterator[None]:
+    """Raise `_Terminated` at SIGTERM, so that what is open is closed, unless somebody else deals with the signal."""
+    alone = threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    process = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        if os.getpid() != process:  # a child that inherited this, such as one that reads data
+            os.kill(os.getpid(), number)
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _Commands(click.Group):
@@ -38,6 +73,8 @@ class _Commands(click.Group):
                     nowhere = silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
                     silence.enter_context(redirect_stdout(nowhere))
                     silence.enter_context(redirect_stderr(nowhere))
+                else:
+                    silence.enter_context(_ending_at_sigterm())
                 return super().invoke(ctx)
         except BistillError as error:
             if main:
@@ -47,8 +84,11 @@ class _Commands(click.Group):
             ctx.exit(2)
         except KeyboardInterrupt:
             if main:
-                click.echo("Interrupted. What is finished is kept: the same command goes on from there.", err=True)
+                click.echo(f"Interrupted. {_KEPT}", err=True)
             ctx.exit(INTERRUPTED)
+        except _Terminated:
+            click.echo(f"Ended by SIGTERM. {_KEPT}", err=True)
+            ctx.exit(TERMINATED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

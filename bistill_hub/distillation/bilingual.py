@@ -22,6 +22,7 @@ from .language_teacher import LanguageTeacher
 from .last_states import cosine_distance, head_at, logits_at, noting_last_states
 from .losses import soft_cross_entropy
 from .masking import MASKED, ORIGINAL, EpochOf, MaskingCollator, TokenChooser
+from .sharding import refuse_sharding
 from .trainer import DistillationTrainer
 
 TEMPERATURE = 2.0
@@ -76,8 +77,10 @@ class BilingualDistillationArguments(TrainingArguments):
         """Check what this class adds.
 
         Raises:
-            InputError: the temperature or the share is out of range, or no term is asked for that can be formed.
+            InputError: training would be sharded, the temperature or the share is out of range, or no term is asked for
+                that can be formed.
         """
+        refuse_sharding(self)
         super().__post_init__()
         check_objective(self)
         if not 0 <= self.masked_share < 1:
@@ -215,8 +218,8 @@ class BilingualDistillationTrainer(DistillationTrainer):
         kwargs: As for transformers' Trainer; with a `masked_share`, `processing_class` is the tokenizer.
 
     Raises:
-        InputError: teacher and student do not fit together, or lack a head whose logits, or the tokenizer whose mask
-            token, is asked for; or there is no teacher and a term asks it.
+        InputError: training would be sharded; teacher and student do not fit together, or lack a head whose logits, or
+            the tokenizer whose mask token, is asked for; or there is no teacher and a term asks it.
     """
 
     args: BilingualDistillationArguments
@@ -230,6 +233,7 @@ class BilingualDistillationTrainer(DistillationTrainer):
         teacher: PreTrainedModel | LanguageTeacher | None = None,
         **kwargs: Any,
     ) -> None:
+        refuse_sharding(args)
         self.term_weights = weights_of(args)
         _check_heads(model, teacher.model if isinstance(teacher, LanguageTeacher) else teacher, self.term_weights)
         if args.masked_share:

@@ -28,6 +28,7 @@ from ..batches import PaddingCollator
 from ..errors import InputError
 from .checkpoints import check_update, last_complete, mark_complete, read_progress
 from .sampling import COUNTED, Batches, GroupedByLength, RowsOrNone, SharedBatches
+from .sharding import refuse_sharded_accelerator, refuse_sharding
 
 
 class ExactAveragingTrainer(Trainer, ABC):
@@ -50,8 +51,8 @@ class ExactAveragingTrainer(Trainer, ABC):
         kwargs: As for transformers' Trainer.
 
     Raises:
-        InputError: one process is to use several GPUs, the processes were not started so that they train together, or
-            cannot share batches as they are asked to.
+        InputError: training would be sharded, one process is to use several GPUs, or the processes were not started so
+            that they train together, or cannot share batches as they are asked to.
     """
 
     loss_is_scaled_for_ga = True  # compute_loss returns this micro-batch's share of the update's loss
@@ -61,11 +62,13 @@ class ExactAveragingTrainer(Trainer, ABC):
     def __init__(
         self, model: PreTrainedModel, args: TrainingArguments, *, processes_per_batch: int = 1, **kwargs: Any
     ) -> None:
+        refuse_sharding(args)
         _check_processes(args, processes_per_batch)
         if kwargs.get("data_collator") is None:
             kwargs["data_collator"] = PaddingCollator(model.config.pad_token_id or 0)
         args.remove_unused_columns = False  # the collator chooses; transformers would drop what only the teacher reads
         super().__init__(model=model, args=args, **kwargs)
+        refuse_sharded_accelerator(self.accelerator)
         self.model_accepts_loss_kwargs = False
         self.processes_per_batch = processes_per_batch
         self._update_counts: dict[str, Tensor] = {}

@@ -139,7 +139,7 @@ def _prepare(model: PreTrainedModel, delta: SparseDelta) -> Iterable[_Entries]:
             raise ValueError(f"{name}: the teacher's shape is {tuple(parameter.shape)}, the delta's {shape}")
         if (other := taken.setdefault(id(parameter), name)) != name:
             # The state of an untied copy names a tied parameter twice.
-            if not _change_alike(delta, other, name):
+            if not delta.changes_alike(other, name):
                 raise ValueError(f"{other} and {name} are one parameter of the teacher, and changed differently")
             continue
         if parameter.is_meta or not parameter.is_contiguous():
@@ -153,15 +153,6 @@ def _prepare(model: PreTrainedModel, delta: SparseDelta) -> Iterable[_Entries]:
         bare = flat.index_select(0, indices)
         worn = (bare.float() + update.values.to(flat.device, torch.float32)).to(flat.dtype)
         yield _Entries(parameter, flat, indices, bare, worn)
-
-
-def _change_alike(delta: SparseDelta, one: str, other: str) -> bool:
-    """Whether a delta changes two parameters of the same shape in the same way."""
-    if one in delta.dense or other in delta.dense:
-        both = one in delta.dense and other in delta.dense
-        return both and torch.equal(delta.dense[one].float(), delta.dense[other].float())
-    first, second = delta.sparse[one], delta.sparse[other]
-    return torch.equal(first.indices, second.indices) and torch.equal(first.values.float(), second.values.float())
 
 
 def _targets(model: PreTrainedModel, delta: SparseDelta) -> Iterator[tuple[str, nn.Parameter]]:

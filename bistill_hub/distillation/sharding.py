@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from transformers import TrainingArguments
 
 _VARIABLES = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 _TRUE = ("1", "true", "t", "yes", "y", "on")
+_SHARDED = ("FSDP", "DEEPSPEED")
+_TRAINERS = "the trainers need every parameter as a whole in each process, and sharded training has none"
 _REMEDY = "train without it, in several processes under DDP: `torchrun --nproc-per-node N`"
 
 
 def refuse_sharding(args: TrainingArguments) -> None:
-    """Refuse training that spreads one parameter over processes: single entries of it could not be held still.
+    """Refuse training that spreads one parameter over processes.
+
+    Single entries of it could not be held still in phase 2; whatever is learnt, the main process alone writes it.
 
     Args:
         args: Training arguments; the variables that `accelerate launch` sets are looked at too.
@@ -25,7 +30,17 @@ def refuse_sharding(args: TrainingArguments) -> None:
         InputError: FSDP or DeepSpeed is asked for.
     """
     asked = {name: getattr(args, name) for name in ("fsdp", "deepspeed") if getattr(args, name)} | _asked_at_launch()
-    _refuse(asked, "sparse fine-tuning holds single entries of parameters still, which sharded training does not allow")
+    _refuse(asked, _TRAINERS)
+
+
+def refuse_sharded_accelerator(accelerator: Accelerator) -> None:
+    """Refuse what was set up for sharded training by a plug-in of accelerate's.
+
+    Raises:
+        InputError: it was.
+    """
+    kind = accelerator.distributed_type.value
+    _refuse({"distributed_type": kind} if kind in _SHARDED else {}, _TRAINERS)
 
 
 def refuse_sharded_launch() -> None:

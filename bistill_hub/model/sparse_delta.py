@@ -170,7 +170,8 @@ class SparseDelta:
     def apply(self, model: nn.Module, *, strict: bool = True) -> nn.Module:
         """Add the delta to a model in place, keeping what it replaces so that `revert` is exact.
 
-        Sums are formed in float32 and rounded once to the parameter's own type.
+        Sums are formed in float32 and rounded once to the parameter's own type. Two names of one parameter (tied
+        weights) are changed once, where the delta changes both in the same way.
 
         Args:
             model: A model with the delta's parameters, with or without the base-model prefix in their names.
@@ -181,7 +182,8 @@ class SparseDelta:
 
         Raises:
             ValueError: a parameter is missing, of another shape or not contiguous in memory, two names of the delta
-                mean the same one, or this delta is on the model already. The model is unchanged then.
+                mean the same one and change it differently, or this delta is on the model already. The model is
+                unchanged then.
         """
         if model in self._replaced:
             raise ValueError("this delta is on the model already; revert it first")
@@ -199,7 +201,9 @@ class SparseDelta:
             if name not in self.dense:
                 _flat(parameters[target], name)  # raises where it cannot be had, before anything is changed
             if (other := taken.setdefault(id(parameters[target]), name)) != name:
-                raise ValueError(f"{other} and {name} are one parameter of the model, {target}")
+                if not self.changes_alike(other, name):
+                    raise ValueError(f"{other} and {name} are one parameter of the model, and changed differently")
+                continue
             targets[name] = parameters[target]
         replaced: dict[str, Tensor] = {}
         with torch.no_grad():
@@ -216,6 +220,19 @@ class SparseDelta:
         self._replaced[model] = replaced
         _APPLIED.setdefault(model, []).append(self)
         return model
+
+    def changes_alike(self, one: str, other: str) -> bool:
+        """Tell whether two parameters of the same shape are changed in the same way.
+
+        Args:
+            one: The name of an updated parameter, or of one that is replaced.
+            other: Another one.
+        """
+        if one in self.dense or other in self.dense:
+            both = one in self.dense and other in self.dense
+            return both and torch.equal(self.dense[one].float(), self.dense[other].float())
+        first, second = self.sparse[one], self.sparse[other]
+        return torch.equal(first.indices, second.indices) and torch.equal(first.values.float(), second.values.float())
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Write back, bit for bit, what `apply` replaced.

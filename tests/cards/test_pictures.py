@@ -207,6 +207,17 @@ def test_bars_are_the_report_s_numbers():
     )
 
 
+def test_teacher_and_student_have_their_colours_in_every_panel():
+    tokens, _, pieces = coverage_figure(VOCABULARY).axes
+    teacher, student = (bar.get_facecolor() for bar in tokens.patches)
+    assert teacher != student
+    drawn_as = {
+        text.get_text(): bars[0].get_facecolor()
+        for bars, text in zip(pieces.containers, pieces.get_legend().get_texts(), strict=True)
+    }
+    assert drawn_as == {"teacher": teacher, "student": student}
+
+
 def test_the_texts_say_the_pictures_numbers():
     assert retention_text(KEPT, parameters=0.371, speed=2.125) == (
         "Quality kept of the teacher's, above the trivial baseline: ner en 95.0 %, ner sw 87.5 %, "

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
@@ -16,6 +17,7 @@ from bistill_hub import (
     SparseTaskDistillationTrainer,
 )
 from bistill_hub.corpora import BilingualBlocks
+from bistill_hub.distillation import exact_averaging
 from bistill_hub.distillation.fine_tuning import TaskFineTuningTrainer
 from bistill_hub.distillation.language_teacher import LanguageTeacher
 
@@ -57,6 +59,54 @@ def phase_2(tiny_model, rows, folder, *, batch=4, accumulation=1, scored=None, *
         **{"max_steps": 6, "dense_max_steps": 4, "learning_rate": 1e-3, "density": 0.08, **QUIET, **settings},
     )
     return SparseTaskDistillationTrainer(student, args, teacher=teacher, train_dataset=rows, **(scored or {}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("fsdp", True),
+        ("deepspeed", {"zero_optimization": {"stage": 2}}),
+        ("ACCELERATE_USE_FSDP", "true"),
+        ("ACCELERATE_USE_DEEPSPEED", "true"),
+    ],
+)
+def test_phase_1_refuses_sharded_training_as_phase_2_does(tiny_model, tmp_path, monkeypatch, uneven_rows, field, value):
+    ready = BilingualDistillationArguments(output_dir=str(tmp_path / "out"), **QUIET)
+    sparse = SparseTaskDistillationArguments(output_dir=str(tmp_path / "out"), **QUIET)
+    if field.isupper():
+        monkeypatch.setenv(field, value)
+    else:
+        setattr(ready, field, value)
+        setattr(sparse, field, value)
+    models = [[tiny_model(layers=layers, labels=labels) for layers in (2, 4)] for labels in (None, LABELS)]
+    rows = uneven_rows(2)
+    (student, teacher), (tagger, tagging_teacher) = models
+    with pytest.raises(InputError) as by_phase_2:
+        SparseTaskDistillationTrainer(tagger, sparse, teacher=tagging_teacher, train_dataset=rows)
+    with pytest.raises(InputError) as by_phase_1:
+        BilingualDistillationTrainer(student, ready, teacher=teacher, train_dataset=rows)
+    assert str(by_phase_1.value) == str(by_phase_2.value)
+    settings = {} if field.isupper() else {field: value}
+    with pytest.raises(InputError, match=rf"{field} = .*sharded.*DDP.*torchrun"):
+        BilingualDistillationArguments(output_dir=str(tmp_path / "out"), **settings, **QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_phase_1_refuses_what_a_plug_in_of_accelerate_has_set_up_for_sharding(
+    tiny_model, tmp_path, monkeypatch, uneven_rows, kind
+):
+    args = BilingualDistillationArguments(output_dir=str(tmp_path), **QUIET)
+    real = exact_averaging.Trainer.__init__
+
+    def plugged_in(self, *words, **named):
+        real(self, *words, **named)
+        monkeypatch.setattr(type(self.accelerator), "distributed_type", DistributedType(kind))
+
+    monkeypatch.setattr(exact_averaging.Trainer, "__init__", plugged_in)
+    student, teacher = tiny_model(layers=2, seed=1), tiny_model(layers=4, seed=0)
+    with pytest.raises(InputError, match=rf"distributed_type = '{kind}': .*sharded.*DDP"):
+        BilingualDistillationTrainer(student, args, teacher=teacher, train_dataset=uneven_rows(2))
 
 
 def fine_tuning(tiny_model, rows, folder, *, batch, accumulation):

@@ -376,6 +376,54 @@ def test_a_delta_goes_on_a_model_once_but_on_several_models():
     assert identical(snapshot(other), once)
 
 
+class Tied(nn.Module):
+    """One parameter under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.embeddings = nn.Linear(4, 6, bias=False)
+        self.decoder = nn.Linear(4, 6, bias=False)
+        self.decoder.weight = self.embeddings.weight
+
+
+def test_equal_updates_under_both_names_of_a_tied_parameter_are_applied_once():
+    torch.manual_seed(0)
+    model = Tied()
+    names = ("embeddings.weight", "decoder.weight")
+    start = model.embeddings.weight.detach().clone()
+    update = SparseUpdate((6, 4), torch.tensor([1, 7]), torch.tensor([0.5, -1.0]))
+    again = SparseUpdate((6, 4), torch.tensor([1, 7]), torch.tensor([0.5, -1.0]))
+    whole = torch.arange(24.0).view(6, 4)
+    both = SparseDelta(dict(zip(names, (update, again), strict=True)))
+    both.apply(model)
+    expected = start.flatten().clone()
+    expected[update.indices] += update.values
+    assert torch.equal(model.embeddings.weight.flatten(), expected)
+    assert model.decoder.weight is model.embeddings.weight
+    both.revert(model)
+    assert torch.equal(model.embeddings.weight, start)
+    SparseDelta({}, {name: whole.clone() for name in names}).apply(model).zero_grad()
+    assert torch.equal(model.decoder.weight, whole)
+
+
+def test_unequal_updates_of_a_tied_parameter_are_refused():
+    model = Tied()
+    start = model.embeddings.weight.detach().clone()
+    update = SparseUpdate((6, 4), torch.tensor([1, 7]), torch.tensor([0.5, -1.0]))
+    elsewhere = SparseUpdate((6, 4), torch.tensor([1, 8]), torch.tensor([0.5, -1.0]))
+    otherwise = SparseUpdate((6, 4), torch.tensor([1, 7]), torch.tensor([0.5, 1.0]))
+    whole = torch.arange(24.0).view(6, 4)
+    for delta in (
+        SparseDelta({"embeddings.weight": update, "decoder.weight": elsewhere}),
+        SparseDelta({"embeddings.weight": update, "decoder.weight": otherwise}),
+        SparseDelta({"embeddings.weight": update}, {"decoder.weight": whole}),
+        SparseDelta({}, {"embeddings.weight": whole, "decoder.weight": -whole}),
+    ):
+        with pytest.raises(ValueError, match=r"are one parameter of the model, and changed differently"):
+            delta.apply(model)
+        assert torch.equal(model.embeddings.weight, start)
+
+
 def test_a_failed_apply_leaves_the_model_unchanged_and_free():
     model = seeded(Tagger)
     start = snapshot(model)
