@@ -1,14 +1,17 @@
 """The snippets of README, CONTRIBUTING and docs/: how tests execute them, and a record of which were executed.
 
 A test module claims the pages that it executes, and executes them by the functions here, each of which writes down what
-it did. When all tests of the module have passed, every snippet of its pages has to be among them, or in `EXCUSED`; a
-fixture of conftest.py sees to that. `tests/test_every_snippet.py` sees to it that every page with snippets is claimed.
+it did. When all tests of the module have passed, every snippet of its pages has to be among them, unless it is
+`ASSIGNED` to another module or `EXCUSED`; a fixture of conftest.py sees to that. `tests/test_every_snippet.py` sees to
+it that every page with snippets is claimed.
 """
 
 from __future__ import annotations
 
 import os
+import pty
 import re
+import select
 import shlex
 import subprocess
 import sys
@@ -20,7 +23,7 @@ from typing import Any
 
 import click
 from click.testing import CliRunner
-from excused_snippets import EXCUSED, Excuse
+from excused_snippets import ASSIGNED, EXCUSED, Assigned, Excuse
 from fresh import run_fresh
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +31,9 @@ DOCS = ROOT / "docs"
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VARIABLE = re.compile(r"[A-Z][A-Z_]*=")
+_PATIENCE = 60
+"""Seconds that a program may take until it says something at its terminal."""
+
 _claims: dict[str, list[Snippet]] = {}
 _executed: set[tuple[str, int, int]] = set()
 """Page, line and number of the command of what was executed; a snippet that is no list of commands is its own first."""
@@ -100,11 +106,22 @@ def claimed(module: str, *pages: str) -> list[Snippet]:
     return found
 
 
-def left_out(module: str, excused: Iterable[Excuse] = EXCUSED) -> list[str]:
+def assigned(module: str) -> list[Snippet]:
+    """Claim the snippets that `ASSIGNED` leaves to a test module, whose `__name__` it is; in the list's order."""
+    mine = [each for each in ASSIGNED if each.module == module]
+    found = [snippet for each in mine for snippet in snippets_of(each.page) if each.fits(snippet)]
+    _claims.setdefault(module, []).extend(found)
+    return found
+
+
+def left_out(module: str, excused: Iterable[Excuse] = EXCUSED, elsewhere: Iterable[Assigned] = ASSIGNED) -> list[str]:
     """What a module has claimed, and neither executed nor excused; and what is excused and was executed."""
     wrong = []
     for snippet in _claims.get(module, ()):
         excuse = next((each for each in excused if each.fits(snippet)), None)
+        left_to = next((each.module for each in elsewhere if each.fits(snippet)), module)
+        if left_to != module:
+            continue
         if snippet.missing and excuse is None:
             wrong.append(f"{snippet.where}: not executed by {module}, and not in tests/excused_snippets.py")
         elif not snippet.missing and excuse is not None:
@@ -133,7 +150,7 @@ def given(words: list[str], *more: str, exit_code: int = 0, instead: Mapping[str
 
 
 def launched(command: Command, *more: str, instead: Mapping[str, str] | None = None, **variables: str) -> str:
-    """Give a command that torchrun begins, in processes of its own.
+    """Give a command that torchrun or accelerate begins, in processes of its own, which meet at a port that is free.
 
     Args:
         command: The command.
@@ -145,9 +162,13 @@ def launched(command: Command, *more: str, instead: Mapping[str, str] | None = N
         What it printed.
     """
     launcher, *rest = _replaced(command, instead)
-    assert launcher == "torchrun"
+    if launcher == "accelerate":
+        words = ["accelerate.commands.accelerate_cli", rest.pop(0), "--main_process_port", "0"]
+    else:
+        assert launcher == "torchrun"
+        words = ["torch.distributed.run", "--standalone"]
     started = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", *rest, *more],
+        [sys.executable, "-m", *words, *rest, *more],
         env={**os.environ, **command.variables, **variables},
         capture_output=True,
         text=True,
@@ -158,12 +179,88 @@ def launched(command: Command, *more: str, instead: Mapping[str, str] | None = N
     return started.stdout
 
 
-def in_bash(snippet: Snippet, place: Path) -> None:
-    """Have bash give all commands of a snippet, in a folder."""
-    done = subprocess.run(["bash", "-euc", str(snippet)], cwd=place, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for command in snippet.commands:
-        _record(command)
+def in_bash(*snippets: Snippet, place: Path, **variables: str) -> str:
+    """Have one bash give all commands of snippets, in a folder; what they printed.
+
+    Args:
+        snippets: The snippets, in order.
+        place: The folder.
+        variables: Of the environment, beside or instead of those that there are; an empty one is taken away.
+    """
+    done = subprocess.run(
+        ["bash", "-euc", "\n".join(snippets)],
+        cwd=place,
+        env=_environment(variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    for snippet in snippets:
+        for command in snippet.commands:
+            _record(command)
+    return done.stdout
+
+
+def as_module(command: Command, *more: str, place: Path) -> str:
+    """Give a command `python -m MODULE` of this checkout, in a folder; what it printed.
+
+    Args:
+        command: The command.
+        more: Further words.
+        place: The folder.
+    """
+    python, *words = command
+    assert (python, words[0]) == ("python", "-m")
+    done = subprocess.run(
+        [sys.executable, *words, *more],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    _record(command)
+    return done.stdout
+
+
+def exported(command: Command) -> dict[str, str]:
+    """Take the variables that `export` sets, for the commands after it."""
+    assert command[0] == "export"
+    _record(command)
+    return dict(word.split("=", 1) for word in command[1:])
+
+
+def at_a_terminal(command: Command, answers: Mapping[str, str], **variables: str) -> str:
+    """Give a command at a terminal, and answer what it asks; what it printed.
+
+    Args:
+        command: The command, of a program beside this Python.
+        answers: By what is asked, in order, the keys that are pressed.
+        variables: Of the environment, beside or instead of those that there are; an empty one is taken away.
+    """
+    shown, terminal = pty.openpty()
+    program, *rest = command
+    words = [str(Path(sys.executable).with_name(program)), *rest]
+    ends = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    # A session of its own: the terminal of whoever gives the tests is none of the program's business.
+    with subprocess.Popen(words, **ends, env=_environment(variables), start_new_session=True) as started:
+        os.close(terminal)
+        said = ""
+        try:
+            for asked, keys in answers.items():
+                said += _heard(shown, asked)
+                for _ in range(6):  # what is pressed while a menu is being drawn may be lost
+                    os.write(shown, keys.encode())
+                    if select.select([shown], [], [], _PATIENCE / 6)[0]:
+                        break
+            said += _heard(shown)
+        finally:
+            os.close(shown)  # which ends a program that still waits for an answer
+    assert started.returncode == 0, said
+    _record(command)
+    return said
 
 
 def in_python(command: Command) -> str:
@@ -242,6 +339,24 @@ def _altered(code: str, instead: Mapping[str, str] | None) -> str:
         assert old in code, f"no longer in the snippet: {old}"
         code = code.replace(old, new)
     return str(code)
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment with further variables; an empty one is taken away."""
+    return {name: value for name, value in {**os.environ, **variables}.items() if value or name not in variables}
+
+
+def _heard(terminal: int, until: str | None = None) -> str:
+    """What a program says at a terminal, until it says something or ends."""
+    said = ""
+    while until is None or until not in said:
+        assert select.select([terminal], [], [], _PATIENCE)[0], f"it says no more, and has not said {until!r}: {said!r}"
+        try:
+            said += os.read(terminal, 1000).decode(errors="replace")
+        except OSError:  # the program has ended
+            assert until is None, f"it ended without {until!r}: {said}"
+            break
+    return said
 
 
 def _record(what: object) -> None:

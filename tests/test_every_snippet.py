@@ -10,7 +10,7 @@ import shlex
 import doc_pages
 import pytest
 from doc_pages import DOCS, ROOT, Snippet, claimed, executed, given, left_out, snippets_of, written
-from excused_snippets import EXCUSED, Excuse
+from excused_snippets import ASSIGNED, EXCUSED, Assigned, Excuse
 
 PAGES = sorted(
     file.relative_to(ROOT).as_posix() for file in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md"))
@@ -40,6 +40,7 @@ def test_every_snippet_is_executed_or_excused(page):
         excused = [each for each in EXCUSED if each.fits(snippet)]
         assert len(excused) <= 1, f"{snippet.where}: excused twice"
         claiming = CLAIMS.get(page, []) + CLAIMS.get(f"{page}#{snippet.section}", [])
+        claiming += [each.module for each in ASSIGNED if each.fits(snippet)]
         assert claiming or excused, f"{snippet.where}: no test claims it, and it is not in tests/excused_snippets.py"
 
 
@@ -52,10 +53,20 @@ def test_no_snippet_hides_from_the_tests(page):
     assert not re.findall(rf"^(?: {{4}}|\t)(?:[A-Z_]+=\S+ )*{PROGRAMS}.*", outside, re.MULTILINE), "not in a fence"
 
 
-@pytest.mark.parametrize("excuse", EXCUSED, ids=lambda excuse: f"{excuse.page} {excuse.begins}"[:60])
-def test_every_excuse_is_about_a_snippet_that_there_is(excuse):
-    assert excuse.reason
-    assert any(excuse.fits(snippet) for snippet in snippets_of(excuse.page))
+def test_every_excuse_is_about_a_snippet_that_there_is_and_gives_a_reason():
+    for excuse in EXCUSED:
+        assert excuse.reason
+        assert any(excuse.fits(snippet) for snippet in snippets_of(excuse.page)), excuse
+
+
+@pytest.mark.parametrize("one", ASSIGNED, ids=lambda one: f"{one.page} {one.begins}"[:60])
+def test_every_snippet_that_is_left_to_a_module_is_there_and_the_module_takes_it(one):
+    assert any(one.fits(snippet) for snippet in snippets_of(one.page))
+    (file,) = (ROOT / "tests").rglob(f"{one.module}.py")
+    code = file.read_text(encoding="utf-8")
+    assert "assigned(__name__)" in code
+    assert "\npytestmark = pytest.mark.whole\n" in code
+    assert not any(excuse.fits(snippet) for excuse in EXCUSED for snippet in snippets_of(one.page) if one.fits(snippet))
 
 
 def test_every_claim_is_of_a_page_with_snippets():
@@ -107,6 +118,17 @@ def test_an_excuse_serves_until_the_snippet_is_executed(page):
     executed(code)
     (wrong,) = left_out(module, reasons)
     assert "needs no place" in wrong
+
+
+def test_a_snippet_that_is_left_to_another_module_is_asked_of_that_one(page):
+    module = f"{__name__}: assigned"
+    code, _, _ = claimed(module, page)
+    elsewhere = [Assigned(page, begins, "test_other") for begins in ("found", "bistill")]
+    (wrong,) = left_out(module, elsewhere=elsewhere)
+    assert wrong.startswith("page.md:16 (toml)")
+    assert len(left_out(module, elsewhere=[Assigned(page, "found", module)])) == 3
+    executed(code)
+    assert len(left_out(module, elsewhere=[Assigned(page, "found", module)])) == 2
 
 
 def test_a_snippet_that_fails_was_not_executed(page):

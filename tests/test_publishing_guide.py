@@ -5,7 +5,8 @@ import shutil
 import time
 
 import pytest
-from doc_pages import claimed, executed, given
+from doc_pages import at_a_terminal, claimed, executed, given
+from hubserver import environment
 from hubserver.visitor import own, serving
 from huggingface_hub import HfApi
 
@@ -36,7 +37,11 @@ def test_the_guide_goes_from_a_run_to_a_merged_pull_request(place, monkeypatch):
     commands = iter(COMMANDS)
     with serving(monkeypatch, place / "home") as hub:
         hub.organization("org", alice="write")
-        monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
+        token = hub.user("alice").token
+        answers = {"Paste an access token": "2", "input will not be visible": f"{token}\n"}
+        said = at_a_terminal(next(commands), answers, **environment(hub, place / "home"))
+        assert "Login successful" in said
+        assert token not in said
         for name, *expected in (
             ("check", "othing"),
             ("check", "othing"),

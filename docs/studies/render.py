@@ -87,7 +87,14 @@ def _curve(stage: dict[str, object]) -> list[str]:
 
 def _listing(folder: Path) -> list[str]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return ["```text", *(f"{file.stat().st_size:>12,}  {file.relative_to(folder)}" for file in files), "```"]
+    rows = (f"| `{file.relative_to(folder)}` | {file.stat().st_size:,} |" for file in files)
+    return ["| file | bytes |", "|---|---:|", *rows]
+
+
+def _printed(file: Path) -> list[str]:
+    """What a command printed, as a block that is no snippet: nothing in it is there to be given."""
+    lines = file.read_text(encoding="utf-8").rstrip().splitlines()
+    return [f"    {line}".rstrip() for line in lines]
 
 
 def main() -> None:
@@ -188,14 +195,8 @@ def main() -> None:
         "",
         "## The packaged folder",
         "",
-        "Bytes and names:",
-        "",
         *_listing(repository),
-        *(
-            ["", "## What the command printed", "", "```text", args.output.read_text(encoding="utf-8").rstrip(), "```"]
-            if args.output
-            else []
-        ),
+        *(["", "## What the command printed", "", *_printed(args.output)] if args.output else []),
     ]
     args.page.write_text("\n".join(page) + "\n", encoding="utf-8")
 

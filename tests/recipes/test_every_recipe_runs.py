@@ -1,11 +1,20 @@
 """Every shipped recipe runs, unchanged but for its size, on stand-ins that are made from what it names on the Hub.
 
-One recipe of each teacher is looked at closely in test_families_run.py, which the quick tests include.
+One recipe of each teacher is looked at closely in test_families_run.py, which the quick tests include. The commands of
+docs/recipes.md for a teacher whose weights are pickled are given here too.
 """
+
+import json
+import shutil
+from pathlib import Path
 
 import miniature
 import pytest
+import torch
 from datasets import Dataset, Features, List, Value
+from doc_pages import assigned, changed, given
+from hubserver.visitor import client, serving
+from safetensors.torch import load_file
 from test_families_run import (
     COUNTS,
     LABELS,
@@ -46,6 +55,8 @@ FURTHER_TAGS = {"eriktks/conll2003": ("B-MISC", "I-MISC"), "BramVanroy/universal
 
 HEADS = {"ner": ("ForTokenClassification", TAGS), "nli": ("ForSequenceClassification", LABELS)}
 """Head and labels of the tasks that have published SFTs."""
+
+CONVERT, RUN = (command for snippet in assigned(__name__) for command in snippet.commands)
 
 PARQUET = "refs/convert/parquet"
 
@@ -117,22 +128,31 @@ def lay_out_deltas(folder, recipe, backbone, teacher):
             task_sft(folder, teacher, backbone, head, task.teacher.delta.rpartition("/")[2], len(labels))
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_recipe_runs_to_its_package_and_scores_both_languages(name, tmp_path, monkeypatch):
-    recipe = load_recipe(name)
+def lay_out(folder, recipe):
+    """All that a recipe names on the Hub, where it is found as a folder of that name."""
     backbone, kind, size = TEACHERS[recipe.teacher.model]
     lines = [miniature.text(each) for language in ("en", "sw") for each in sentences_of(language)]
     tokenizer = KINDS[kind](lines, size)
     special = {each: getattr(tokenizer, each) for each in SPECIAL_IDS}
     teacher = tiny_model(class_of(backbone, "ForMaskedLM"), len(tokenizer), special_ids=special)
     for part in (teacher, tokenizer):
-        part.save_pretrained(tmp_path / recipe.teacher.model)
-    lay_out_text(tmp_path, recipe)
-    lay_out_labels(tmp_path, recipe)
-    lay_out_deltas(tmp_path, recipe, backbone, teacher)
+        part.save_pretrained(folder / recipe.teacher.model)
+    lay_out_text(folder, recipe)
+    lay_out_labels(folder, recipe)
+    lay_out_deltas(folder, recipe, backbone, teacher)
+
+
+def size_of(recipe):
+    """Changes that make it small."""
+    return SIZE | {f"tasks.{task.name}.{field}": value for task in recipe.tasks for field, value in TASK_SIZE.items()}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_recipe_runs_to_its_package_and_scores_both_languages(name, tmp_path, monkeypatch):
+    recipe = load_recipe(name)
+    lay_out(tmp_path, recipe)
     monkeypatch.chdir(tmp_path)
-    task_size = {f"tasks.{task.name}.{field}": value for task in recipe.tasks for field, value in TASK_SIZE.items()}
-    done = run(recipe.replace({**SIZE, **task_size}), tmp_path / "run", progress=False)
+    done = run(recipe.replace(size_of(recipe)), tmp_path / "run", progress=False)
     assert (done.repository / "README.md").is_file()
     scored = {(result.task, result.model, result.language) for result in done.results}
     assert scored == {
@@ -142,3 +162,29 @@ def test_the_recipe_runs_to_its_package_and_scores_both_languages(name, tmp_path
         for language in recipe.languages
     }
     assert all(result.n == COUNTS["test"] for result in done.results if result.task in ("nli", "ner"))
+
+
+def test_a_pickled_teacher_is_converted_and_distilled_by_the_commands_of_the_guide(tmp_path, monkeypatch):
+    recipe = load_recipe(RUN[2])
+    lay_out(tmp_path, recipe)
+    monkeypatch.chdir(tmp_path)
+    teacher = shutil.move(tmp_path / recipe.teacher.model, tmp_path / "pickled")
+    weights = load_file(teacher / "model.safetensors")
+    torch.save(weights, teacher / "pytorch_model.bin")
+    (teacher / "model.safetensors").unlink()
+    with serving(monkeypatch, tmp_path / "home") as hub, monkeypatch.context() as connected:
+        owner, _, _ = recipe.teacher.model.partition("/")
+        hub.organization(owner, alice="write")
+        api = client(hub, "alice")
+        api.create_repo(recipe.teacher.model)
+        api.upload_folder(repo_id=recipe.teacher.model, folder_path=teacher)
+        connected.setenv("HF_TOKEN", hub.user("alice").token)
+        given(CONVERT)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    converted = load_file(tmp_path / CONVERT[3] / "model.safetensors")
+    assert all(torch.equal(converted[name], weight) for name, weight in weights.items() if name in converted)
+    given(RUN, *changed(**{name.replace(".", "__"): value for name, value in size_of(recipe).items()}), "--quiet")
+    repository = tmp_path / "runs" / recipe.name / "package" / "repository"
+    content = json.loads((repository / "recipe.json").read_text(encoding="utf-8"))
+    assert content["teacher"]["model"] == Path(CONVERT[3]).name

@@ -8,7 +8,6 @@ import os
 import pytest
 from doc_pages import ROOT, claimed, executed, given
 
-from bistill_hub import cli
 from bistill_hub.recipe import load_recipe
 from bistill_hub.recipe_list import list_recipes
 
@@ -103,15 +102,3 @@ def test_the_example_is_the_shipped_recipe_but_for_its_limits():
 def test_a_command_of_the_guide_does_what_it_says(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert {"recipes": "en_yo", "plan": "Unverified: "}[command[1]] in given(command)
-
-
-def test_commands_that_need_the_hub_are_such_that_there_are():
-    (lines,) = snippets("text")
-    for _, name, *words in lines.commands:
-        options = {word for option in cli.main.commands[name].params for word in option.opts}
-        assert {word for word in words if word.startswith("--")} <= options
-        if name == "run":
-            recipe = load_recipe(words[0])
-            assert recipe.replace(dict([words[2].split("=")])).teacher.model == "teachers/mmbert"
-        else:
-            assert words[0] == load_recipe("en_yo_mmbert").teacher.model

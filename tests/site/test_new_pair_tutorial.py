@@ -44,7 +44,7 @@ def test_the_tutorials_steps_in_their_order(place, monkeypatch, capsys):
     setup, folder, pretrain, known, new, card, plan, steps, smoke, run, check, load, push = SNIPPETS
     assert setup.replace(" -e .", " .") == snippets_of("docs/quick_start.md")[0]
     (place / "checkout").mkdir()
-    in_bash(folder, place / "checkout")
+    in_bash(folder, place=place / "checkout")
     assert (place / "en-yo").is_dir()
     shutil.move(place / "teacher", place / "kept")
     given(pretrain.commands[0], *SMALL)

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from ..server import HubServer
 
 
+@endpoint("GET", path="/api/agent-harnesses")
+def agent_harnesses(hub: HubServer, request: Request) -> Answer:
+    """By which variables a coding agent is known: by none here, so that `hf` speaks as to a human. Client: `hf`."""
+    return Answer.json({"standardEnvVars": [], "harnesses": {}})
+
+
 @endpoint("GET", path="/api/whoami-v2")
 def whoami(hub: HubServer, request: Request) -> Answer:
     """Whose token it is. Client: `HfApi.whoami`, `get_token_permission`."""
