@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _OF_CONTENDERS = "contenders."
+_MADE_FROM = re.compile(
+    r"teacher\.(model|language_deltas)|(source|target)\.text|further_languages|tasks\.\w+\.(train|validation|teacher\.model)"
+)
+"""Fields of what a pair is made from, and on which its licence and its limits depend."""
 _OPEN_MAPS = ("label_map", "columns", "where", "language_deltas")
 
 
@@ -130,10 +134,24 @@ def _changed(recipe: Recipe, tasks: str | None, assignments: Sequence[str], set_
     of_file = {path: value for path, value in of_file.items() if not path.startswith(_OF_CONTENDERS)}
     changes = {**of_file, **parse_changes(assignments)}
     if changes:
+        _tell_what_stays(recipe, changes)
         recipe = recipe.replace(changes)
     if tasks is not None:  # last: a file of fields may well speak of tasks that are left out this time
         recipe = recipe.only([] if tasks == "none" else tasks.split(","))
     return recipe
+
+
+def _tell_what_stays(recipe: Recipe, changes: Mapping[str, Any]) -> None:
+    """Say on standard error that what the recipe says of its teacher and data is not replaced along with them."""
+    replaced = [path for path in changes if _MADE_FROM.match(path)]
+    kept = [field for field in ("license", "limits") if field not in changes]
+    if replaced and kept:
+        options = " ".join(f"--set {field}=..." for field in kept)
+        click.echo(
+            f"The card will say {' and '.join(f'the {field}' for field in kept)} of {recipe.name}, which has another "
+            f"{replaced[0]}: give {options} if they are not true of yours.",
+            err=True,
+        )
 
 
 def shown_command(

@@ -77,7 +77,10 @@ def test_of_two_tasks_with_one_head_the_first_is_loaded_when_none_is_named(demo)
     assert "B-PER" in unnamed.config.label2id
     assert "VERB" in AutoModelForTokenClassification.from_pretrained(demo.run.repository, task="pos").config.label2id
     tokenizer = AutoTokenizer.from_pretrained(demo.run.repository)
-    assert pipeline("ner", model=unnamed, tokenizer=tokenizer, aggregation_strategy="simple")("Nairobi")
+    tag, sentence = pipeline("ner", model=unnamed, tokenizer=tokenizer, aggregation_strategy="first"), "Juma Bakari ."
+    assert [each["word"] for each in tag(f"{sentence} Nairobi .")], "it finds names"
+    for each in tag(sentence):
+        assert each["word"] in ("Juma Bakari", "Juma", "Bakari", "."), "of whole words"
 
 
 def test_there_are_answers_in_both_languages_for_each_task(demo):

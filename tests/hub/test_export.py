@@ -246,7 +246,7 @@ def test_the_card_of_a_task_has_the_scores_the_licence_and_the_limits_of_the_pai
         in card
     )
     assert "for English and Swahili: 3 layers" in card
-    assert 'model="mine", aggregation_strategy="simple"' in card
+    assert 'model="mine", aggregation_strategy="first"' in card
     assert "Made of a miniature world, for tests." in card
     shown = [result for result in read_results(repository / "tasks/ner/results.json") if result.model in MODELS]
     assert len(shown) == 4

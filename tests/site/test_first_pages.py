@@ -55,8 +55,12 @@ def test_the_first_student_has_half_of_the_layers_and_is_saved(place):
 def test_the_quick_start_loads_and_checks_what_the_demonstration_leaves(place):
     _, demo, load, check = QUICK_START
     assert understood(demo.commands[0])["output"] == place.joinpath("runs", "demo").relative_to(place)
+    sentence = " Juma Bakari alisafiri Nairobi jana . "
+    assert f'"{sentence.strip()}"' in load
     for line in printed(load, place).splitlines():
-        assert line.split()[0] in ("PER", "LOC", "ORG")
+        kind, words = line.split(maxsplit=1)
+        assert kind in ("PER", "LOC", "ORG")
+        assert f" {words} " in sentence, "of whole words"
     assert "no findings" in given(check.commands[0], "--quiet")
 
 
