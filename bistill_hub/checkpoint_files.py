@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 from .errors import InputError, first_line
@@ -61,6 +62,32 @@ def may_be_folder(model: str) -> bool:
     """
     parts = model.split("/")
     return model.startswith(("/", ".", "~", os.sep)) or len(parts) > 2 or (len(parts) == 2 and Path(parts[0]).is_dir())
+
+
+def taken_as_hub_id(model: str, found: bool | None) -> str:
+    """Say what becomes of a teacher's name that no folder here has.
+
+    Args:
+        model: The name.
+        found: Whether the Hub has a model of this name; None where it was not asked.
+
+    Returns:
+        What it is taken as; for a name of one part also the checkpoint's folder here that is spelt like it.
+    """
+    if found:
+        return "there is no such folder here, so it is taken as a Hub id, which the Hub has"
+    told = "which was not looked up" if found is None else "but the Hub shows no such model"
+    near = _spelt_like(model)
+    meant = f"; did you mean ./{near}?" if near is not None else ""
+    return f"there is no such folder here, so it is taken as a Hub id, {told}{meant}"
+
+
+def _spelt_like(model: str) -> str | None:
+    """Name the checkpoint's folder in the working folder that is spelt most like a name of one part, if one is."""
+    if "/" in model:
+        return None
+    here = [file.parent.name for file in Path().glob("*/config.json")]
+    return next(iter(get_close_matches(model, here, n=1)), None)
 
 
 def _cached_folder(model: str, revision: str | None) -> Path | None:

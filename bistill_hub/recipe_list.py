@@ -6,6 +6,7 @@ The scripts are run, as a recipe of one's own is; no model and no data are looke
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from .families import NEVER_RUN, PICKLED_TEACHERS
 from .languages import other_code
@@ -64,7 +65,7 @@ def list_recipes(
     """
     codes = {language, other_code(language)} if language is not None else set()
     found = []
-    for file in sorted(resource_dir("recipes").glob("[!_]*.py")):
+    for file in _scripts():
         recipe = load_recipe(file)
         fits = (
             language is None or codes & {each.code for each in recipe.languages},
@@ -76,6 +77,15 @@ def list_recipes(
     return tuple(found)
 
 
+def names_of_pairs() -> frozenset[str]:
+    """Names that the shipped recipes give their pairs, which are those of their runs' folders too.
+
+    Raises:
+        InputError: a script in the folder of recipes is none.
+    """
+    return frozenset(load_recipe(file).name for file in _scripts())
+
+
 def needs_of(recipe: Recipe) -> tuple[str, ...]:
     """Tell what a recipe needs that it does not bring along: text of one's own, a teacher converted to safetensors."""
     texts = {"source": recipe.source.text, "target": recipe.target.text}
@@ -83,6 +93,10 @@ def needs_of(recipe: Recipe) -> tuple[str, ...]:
     if recipe.teacher.model in PICKLED_TEACHERS:
         needs.append(f"teacher.model: {CONVERTED}")
     return tuple(needs)
+
+
+def _scripts() -> list[Path]:
+    return sorted(resource_dir("recipes").glob("[!_]*.py"))
 
 
 def _in_short(name: str, recipe: Recipe) -> ShippedRecipe:

@@ -85,6 +85,7 @@ FACTS = CardFacts(
         ],
         "machines": ["Some CPU, 8 logical cores"],
         "language_deltas": {"sw": "some/sft-sw"},
+        "labelled": {"ner": {"train": "train.conll (the first 2000)", "validation": "dev.conll"}},
     },
     corpora={
         "en": {"name": "some/text/en/train", "lines": 1_000_000, "tokens": 25_000_000},

@@ -77,7 +77,8 @@ class CardFacts:
         results: Every score.
         vocabulary: The vocabulary report, JSON values.
         training: `stages`: name, settings, final loss and seconds of each; `machines`: what they ran on;
-            `language_deltas`: by language, the teacher's language fine-tuning; JSON values.
+            `language_deltas`: by language, the teacher's language fine-tuning; `labelled`, which older pairs lack: by
+            task, `train` and `validation` data with what of them was taken; JSON values.
         corpora: By language: name, lines and tokens of the text.
         datasets: Hub ids that were used.
         versions: Version by library.

@@ -67,7 +67,10 @@ def _option(name: str) -> str:
 @click.option("--license", help="Licence of the weights, by the Hub's name, such as apache-2.0.")
 @click.option("--license-name", help="Name of the licence, where --license is other.")
 @click.option("--license-link", help="Address of its text, where --license is other.")
-@click.option("--name", help="The pair's name.  [default: bistill-SOURCE-TARGET]")
+@click.option(
+    "--name",
+    help="The pair's name.  [default: bistill-SOURCE-TARGET, and -mine behind it where a shipped recipe is called so]",
+)
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default=Path(), help="Folder for it.  [default: this folder]"
 )
@@ -106,9 +109,9 @@ def new_pair_command(
     from ..new_pair.script import NewPair, check_free, files_of_pair, write_pair
 
     codes = (source, target)
-    name = name or f"bistill-{source}-{target}"
     ask = _Asked(_on_terminal())
     _check_codes(codes)
+    name = name or _default_name(codes)
     named = tuple(
         (code, ask.word(option, given or language_name(code), f"English name of {code}"))
         for code, option, given in zip(
@@ -226,6 +229,17 @@ def _check_codes(codes: Sequence[str]) -> None:
     check_identity("new pair", (codes[0], codes[1]), "apache-2.0", None, None)
 
 
+def _default_name(codes: tuple[str, str]) -> str:
+    """Name a pair by its languages, and otherwise than a shipped recipe: two of one name run into one folder."""
+    from ..recipe_list import names_of_pairs
+
+    name = f"bistill-{'-'.join(codes)}"
+    if name not in names_of_pairs():
+        return name
+    click.echo(f"A recipe that ships with the package is called {name}: this pair is called {name}-mine")
+    return f"{name}-mine"
+
+
 def _license(word: str) -> str:
     """Return the licence, or refuse one that the Hub does not know; `other` is looked at when its name is known."""
     from ..cards.metadata import check_identity
@@ -282,10 +296,12 @@ def _look(codes: tuple[str, str], teacher: str, offline: bool) -> Offer:
             click.echo(f"A recipe of this pair ships with the package: {recipe.name} ({recipe.teacher})")
     if offline:
         click.echo("The Hub is not asked.")
+        _print_teacher(teacher, None)
         return Offer()
     offer = look_on_the_hub(*codes, teacher)
     for problem in offer.problems:
         click.echo(f"The Hub could not be asked ({problem}): going on without it.")
+    _print_teacher(teacher, offer.teacher)
     for code in codes:
         if offer.wikipedias is not None:
             there = "has a" if code in offer.wikipedias else "has no"
@@ -297,6 +313,14 @@ def _look(codes: tuple[str, str], teacher: str, offline: bool) -> Offer:
     for name in offer.pairs or ():
         click.echo(f"A pair of these languages is published: {name}")
     return offer
+
+
+def _print_teacher(teacher: str, found: bool | None) -> None:
+    """Say what the name of a teacher that is not here is taken as: a slip is as good a Hub id as any."""
+    from ..checkpoint_files import taken_as_hub_id
+
+    if not Path(teacher).expanduser().is_dir():
+        click.echo(f"Teacher: {teacher}: {taken_as_hub_id(teacher, found)}")
 
 
 def _text(ask: _Asked, offer: Offer, language: tuple[str, str], option: str, given: str | None) -> Place:

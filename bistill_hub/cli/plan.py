@@ -107,7 +107,7 @@ def _source_table(plan: Plan) -> Table:
 
 def _teacher_line(teacher: TeacherPlan) -> str:
     if teacher.layers is None:
-        return f"Teacher: {teacher.model}, not in the cache"
+        return f"Teacher: {teacher.model}: {teacher.note}"
     return (
         f"Teacher: {teacher.model} ({teacher.place}), {teacher.layers} layers, width {teacher.width}, "
         f"{teacher.vocabulary:,} tokens, {teacher.parameters:,} parameters"

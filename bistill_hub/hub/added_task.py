@@ -42,7 +42,7 @@ class TrainedTask:
 def facts_with_task(facts: CardFacts, trained: TrainedTask, command: str) -> CardFacts:
     """What the card states of the pair with the task."""
     from ..cards.facts import LossCurve
-    from ..pipeline.packaging import training_row
+    from ..pipeline.packaging import labelled_row, training_row
     from ..pipeline.portable import portable_task
 
     name, records = trained.task, trained.records
@@ -67,6 +67,7 @@ def facts_with_task(facts: CardFacts, trained: TrainedTask, command: str) -> Car
             **facts.training,
             "stages": [*rows, *map(training_row, records.values())],
             "machines": list(dict.fromkeys(machines)),
+            "labelled": {**facts.training.get("labelled", {}), name: labelled_row(trained.data.recipe)},
         },
         datasets=tuple(sorted({*facts.datasets, *datasets})),
         curves=(*(other for other in curves if other.name not in facts.tasks), *of_tasks),

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import InputError
+from ..pipeline.held_out import check_held_out
 from ..sources import LabelledSource, TextSource
 from ..tasks import get_task
 from ..tasks.ner import Ner
@@ -85,12 +86,13 @@ def look_at_task(task: str, sources: Mapping[str, LabelledSource], fields: Mappi
         What each local file holds, by the field in a recipe.
 
     Raises:
-        InputError: there is no such task; a file is missing or malformed; labels occur that training lacks, and that
-            are not types of names.
+        InputError: there is no such task; a file is missing or malformed, or the training file again; labels occur
+            that training lacks, and that are not types of names.
     """
     kind = get_task(task)
     for name, source in sources.items():
         source.check(fields[name])
+    check_held_out(sources, fields)
     labels: tuple[str, ...] | None = None
     seen = {}
     for name, source in sources.items():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ class Offer:
         datasets: By language, the data sets with most downloads that are tagged with it.
         deltas: By language, a language SFT for the teacher, as a recipe names it.
         pairs: Published pairs of the two languages.
+        teacher: Whether there is a model of the teacher's name, where no folder here has it.
         problems: Why something could not be asked.
     """
 
@@ -51,6 +53,7 @@ class Offer:
     datasets: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     deltas: Mapping[str, str] | None = None
     pairs: tuple[str, ...] | None = None
+    teacher: bool | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -62,7 +65,8 @@ def look_on_the_hub(
     Args:
         source: Code of the source language.
         target: Code of the target language.
-        teacher: The teacher's Hub id; for others than those of the method's paper no language SFTs are known.
+        teacher: The teacher's Hub id, or its folder, for which it is not asked; for others than those of the method's
+            paper no language SFTs are known.
         endpoint: The Hub's address; None for the client's.
         seconds: How long to wait.
     """
@@ -75,6 +79,8 @@ def look_on_the_hub(
         "source": lambda: _datasets(api, source),
         "target": lambda: _datasets(api, target),
     }
+    if not Path(teacher).expanduser().is_dir():
+        questions["teacher"] = lambda: _has_model(api, teacher)
     if teacher in _DELTAS:
         questions["deltas"] = lambda: _deltas(api, _DELTAS[teacher], (source, target))
     answers = _asked(api, questions, seconds)
@@ -85,6 +91,7 @@ def look_on_the_hub(
         datasets={source: known.get("source"), target: known.get("target")},
         deltas=known.get("deltas") if teacher in _DELTAS else {},
         pairs=known.get("pairs"),
+        teacher=known.get("teacher"),
         problems=tuple(dict.fromkeys(map(_reason, problems))),
     )
 
@@ -155,6 +162,16 @@ def _datasets(api: HfApi, code: str) -> tuple[str, ...]:
 
 def _models(api: HfApi, **wanted: Any) -> tuple[str, ...]:
     return tuple(info.id for info in api.list_models(**wanted))
+
+
+def _has_model(api: HfApi, name: str) -> bool:
+    """Whether the Hub shows a model of a name, which may be none that a model can have."""
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return api.repo_exists(name)
+    except HFValidationError:
+        return False
 
 
 def _deltas(api: HfApi, called: str, codes: Sequence[str]) -> dict[str, str]:

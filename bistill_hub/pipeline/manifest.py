@@ -136,6 +136,11 @@ def finished(
     )
 
 
+def made_of_others(name: str, folder: Path, inputs: Mapping[str, Any]) -> bool:
+    """Whether a stage was finished with other inputs than now go in, so that it is done again."""
+    return (folder / MANIFEST_FILE).is_file() and finished(name, folder, inputs, files=False) is None
+
+
 def started(folder: Path, inputs: Mapping[str, Any]) -> bool:
     """Whether a stage was begun with these inputs and can go on where it stopped."""
     file = folder / STARTED_FILE

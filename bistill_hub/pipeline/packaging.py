@@ -17,7 +17,7 @@ from ..evaluation.speed import SIZE_AND_SPEED_FILE, read_size_and_speed
 from ..hub.repository import PairModel, package_pair, write_model
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
-from ..recipe import Recipe
+from ..recipe import Recipe, TaskRecipe
 from ..sentence_encoders import carry_modules
 from ..sources import LabelledSource
 from ..teacher import load_tokenizer
@@ -67,6 +67,7 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
             "stages": [training_row(stage) for stage in stages if stage is not taught or recipe.bilingual.steps],
             "machines": list(dict.fromkeys(stage.machine for stage in stages)),
             "language_deltas": {code: shown_name(name) for code, name in recipe.teacher.language_deltas.items()},
+            "labelled": {task.name: labelled_row(task) for task in recipe.tasks if task.name in deltas},
         },
         corpora=student.facts["corpora"],
         datasets=_hub_datasets(recipe),
@@ -155,6 +156,15 @@ def training_row(stage: StageRecord) -> dict[str, Any]:
         "loss": "" if loss is None else f"{loss:.4g}",
         "seconds": stage.seconds,
     }
+
+
+def labelled_row(task: TaskRecipe) -> dict[str, str]:
+    """What the card's table of labelled data says of a task: what it was learnt from and what chose the best pass."""
+    return {role: _described(task.sources[role]) for role in ("train", "validation")}
+
+
+def _described(source: LabelledSource) -> str:
+    return f"{source.name} ({source.subset})" if source.subset else source.name
 
 
 def _hub_datasets(recipe: Recipe) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from ..teacher import delta_place, load_config, load_delta, load_language_model, load_task_model, load_tokenizer
+from .held_out import check_held_out
 from .tokenizer_classes import check_tokenizer_classes
 
 
@@ -59,8 +60,8 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
             for; a class that the recipe does not name would rebuild its tokenizer; the machine cannot train in a
             precision that is asked for; an SFT cannot be had or is another teacher's; phase 1 is to learn nothing, or
             by a head, mask token or number of heads that there is not; a task's tuned teacher has no head for it; a
-            corpus is missing or empty; labelled data are missing, malformed or hold labels that training lacks; there
-            is no such task.
+            corpus is missing or empty; labelled data are missing, malformed or hold labels that training lacks, or are
+            the training file again; there is no such task.
     """
     refuse_sharded_launch()
     check_writable(output_dir)
@@ -73,6 +74,7 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     for settings, _ in tasks:
         for name, source in settings.sources.items():
             source.check(f"tasks.{settings.name}.{name}")
+        check_held_out(settings.sources, {name: f"tasks.{settings.name}.{name}" for name in settings.sources})
         if settings.teacher.model is not None:
             check_weights(settings.teacher.model, settings.teacher.revision)
     deltas = delta_fields(recipe)

@@ -27,7 +27,7 @@ from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..recipe import Recipe
 from ..tasks import get_task
 from .counted_text import read_text
-from .manifest import MANIFEST_FILE, StageRecord, complete, finished, write_json
+from .manifest import MANIFEST_FILE, StageRecord, complete, finished, made_of_others, write_json
 from .order import (
     PHASE_1,
     SPEED,
@@ -282,6 +282,8 @@ def do_stages(
             work = partial(stage.work, done=done)
             inputs = stage.inputs(done)
             place = folder / stage.slug if place_of is None else place_of(stage, inputs)
+            if progress and made_of_others(stage.name, place, inputs):
+                console.print(f"{stage.name}: made of other inputs, will be made again")
             records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
             if keep is not None:
                 keep(records[-1])

@@ -16,7 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from ..cards.metadata import check_identity
-from ..checkpoint_files import checkpoint_files, may_be_folder
+from ..checkpoint_files import checkpoint_files, may_be_folder, taken_as_hub_id
 from ..errors import InputError
 from ..model.legacy import LEGACY_FILE
 from ..recipe import Recipe, TaskRecipe
@@ -26,6 +26,7 @@ from ..student.inspection import encoder_size
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from ..teacher import delta_place, load_config, load_delta, load_tokenizer
+from .held_out import check_held_out
 from .preflight import (
     TaskData,
     check_bilingual,
@@ -78,6 +79,7 @@ class TeacherPlan:
         width: Components of its hidden states.
         vocabulary: Rows of its word embeddings.
         parameters: All parameters of the encoder.
+        note: What its name was taken as, where it is neither a folder nor in the cache.
     """
 
     model: str
@@ -86,6 +88,7 @@ class TeacherPlan:
     width: int | None = None
     vocabulary: int | None = None
     parameters: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
         prefix = f"tasks.{settings.name}"
         for name, source in settings.sources.items():
             source.check(f"{prefix}.{name}")
+        check_held_out(settings.sources, {name: f"{prefix}.{name}" for name in settings.sources})
         if settings.teacher.model is not None:
             models[f"{prefix}.teacher.model"] = (settings.teacher.model, settings.teacher.revision)
     for field, (model, _) in models.items():
@@ -194,7 +198,9 @@ def _look_at_teacher(recipe: Recipe) -> tuple[TeacherPlan, Any, Any]:
     model, revision = recipe.teacher.model, recipe.teacher.revision
     place = _here(model, "config.json", revision)
     if place is None:
-        return TeacherPlan(model=model, place="not in the cache"), None, None
+        # The Hub was asked for a name that reads like a folder's alone, and has it: see `_here`.
+        note = taken_as_hub_id(model, True if may_be_folder(model) else None)
+        return TeacherPlan(model=model, place="not in the cache", note=note), None, None
     config = load_config(place, revision if place == model else None)
     recipe.student.layer_map_for(config.num_hidden_layers)
     check_lengths(recipe, config)

@@ -44,6 +44,7 @@ ALL_HOSTILE = replace(
         "stages": [{"name": HOSTILE, "settings": HOSTILE, "loss": HOSTILE, "seconds": 60}],
         "machines": [HOSTILE],
         "language_deltas": {HOSTILE: HOSTILE},
+        "labelled": {HOSTILE: {"train": HOSTILE, "validation": HOSTILE}},
     },
     corpora={HOSTILE: {"name": HOSTILE, "lines": 1, "tokens": 2}},
     versions={HOSTILE: HOSTILE},
@@ -332,14 +333,14 @@ class TestHostileValues:
 
     def test_the_tables_hold_them_as_they_are(self, card):
         shapes = [[len(row) for row in table] for table in tables(render_card(FULL))]
-        glance, scores, _, tokenizer, corpora, stages = tables(card)
+        glance, scores, _, tokenizer, corpora, labelled, stages = tables(card)
         assert [len(row) for row in glance] == shapes[0]
         assert {len(row) for row in scores} == set(shapes[1])
-        assert {len(row) for row in (*tokenizer, *corpora, *stages)} == {8, 4}
+        assert {len(row) for row in (*tokenizer, *corpora, *labelled, *stages)} == {8, 4, 3}
         for row in scores[1:]:
             assert (row[0], row[1], row[2]) == (ONE_LINE, f"{ONE_LINE} ({ONE_LINE})", ONE_LINE)
         assert tokenizer[1][0] == corpora[1][0] == corpora[1][1] == ONE_LINE
-        assert stages[1][:3] == [ONE_LINE] * 3
+        assert stages[1][:3] == labelled[1] == [ONE_LINE] * 3
 
     def test_no_heading_markup_or_html_comes_out_of_them(self, card):
         tokens = parsed(card)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bistill_hub.errors import InputError
 from bistill_hub.hub import push
 from bistill_hub.hub.check_card import SMOKE_RUN
 from bistill_hub.pipeline.plan import plan
+from bistill_hub.pipeline.run import default_output
 from bistill_hub.recipe import load_recipe
 
 WIKIPEDIAS = ("en", "yo")
@@ -58,7 +60,7 @@ def test_the_recipe_is_short_loads_anywhere_and_names_files_relative_to_itself(p
     assert len([line for line in text.partition("RECIPE = ")[2].partition("\n)\n")[0].splitlines() if line]) <= 30
     monkeypatch.chdir("/")
     recipe = load_recipe(place / "en_yo.py")
-    assert recipe.name == "bistill-en-yo"
+    assert recipe.name == "bistill-en-yo-mine"
     assert recipe.license == "apache-2.0"
     assert [(each.code, each.name) for each in recipe.languages] == [("en", "English"), ("yo", "Yoruba")]
     for source in (recipe.source.text, recipe.target.text, *recipe.tasks[0].sources.values()):
@@ -80,8 +82,8 @@ def test_what_the_files_hold_and_what_comes_next_is_told(place):
         "bistill plan mine/en_yo.py",
         "bistill run mine/en_yo.py --smoke",
         "bistill run mine/en_yo.py",
-        "bistill check runs/bistill-en-yo/package/repository",
-        "bistill push runs/bistill-en-yo/package/repository ORG/bistill-en-yo --create-pr",
+        "bistill check runs/bistill-en-yo-mine/package/repository",
+        "bistill push runs/bistill-en-yo-mine/package/repository ORG/bistill-en-yo-mine --create-pr",
     ]
 
 
@@ -95,6 +97,46 @@ def test_test_sentences_that_the_text_holds_are_told(place):
     result = invoke(*WORDS, "--offline", "--overwrite")
     assert f"{told}1 of them: remove them there\n" in result.stdout, result.output
     assert result.exit_code == 0
+
+
+def test_a_test_set_that_is_a_copy_of_the_training_file_is_refused_and_one_for_validation_and_test_is_not(place):
+    Path("copy.conll").write_bytes(Path("train.en.conll").read_bytes())
+    copied = [{"ner=test.yo.conll": "ner=copy.conll"}.get(word, word) for word in WORDS]
+    refused(
+        invoke(*copied, "--offline"),
+        "--test-target ner = 'copy.conll': its content is that of the training file, train.en.conll",
+    )
+    shared = [{"ner=dev.en.conll": "ner=test.en.conll"}.get(word, word) for word in WORDS]
+    assert invoke(*shared, "--offline").exit_code == 0
+
+
+def test_a_pair_is_called_otherwise_than_a_shipped_recipe_unless_it_is_named(place):
+    result = invoke(*WORDS, "--offline")
+    said = "A recipe that ships with the package is called bistill-en-yo: this pair is called bistill-en-yo-mine\n"
+    assert said in result.stdout, result.output
+    assert default_output(load_recipe(Path("en_yo.py"))) != default_output(load_recipe("en_yo"))
+    assert said not in invoke(*WORDS, "--offline", "--overwrite", "--name", "bistill-en-yo").stdout
+    assert load_recipe(Path("en_yo.py")).name == "bistill-en-yo"
+    assert invoke("en", "cy", *WORDS[2:], "--offline").exit_code == 0
+    assert load_recipe(Path("en_cy.py")).name == "bistill-en-cy"
+
+
+NO_FOLDER = "there is no such folder here, so it is taken as a Hub id, "
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_mistyped_teacher_is_told_with_the_folder_that_is_spelt_like_it(place, tiny_teacher_dirs, monkeypatch, asked):
+    shutil.copytree(tiny_teacher_dirs["bert"], "teacher")
+    (place / "teach").mkdir()
+    monkeypatch.setattr(module, "_on_terminal", lambda: asked)
+    result = invoke(*WORDS, *([] if asked else ["--teacher", "teachr"]), "--offline", input="teachr\ny\n")
+    assert result.exit_code == 0, "it may be a Hub id"
+    said = f"Teacher: teachr: {NO_FOLDER}which was not looked up; did you mean ./teacher?\n"
+    assert said in result.stdout, result.output
+    planned = CliRunner().invoke(cli.main, ["plan", "en_yo.py", "--no-trial"])
+    assert said in planned.stdout, planned.output
+    right = invoke(*WORDS, "--teacher", "teacher", "--offline", "--overwrite", "--yes")
+    assert "Teacher: " not in right.stdout
 
 
 def test_absolute_paths_and_variables_stay_as_they_were_given(place, monkeypatch):
@@ -139,6 +181,12 @@ def test_files_that_are_there_are_not_overwritten(place):
         ({"ner=train.en.conll": "ner=en.txt"}, ("en.txt", "column")),
         ({"ner=test.yo.conll": "ner=masakhanre"}, ("neither a file nor a benchmark", "masakhaner2")),
         ({"ner=test.yo.conll": "ner=xnli"}, ("xnli has no such language", "yo")),
+        (
+            {"ner=test.en.conll": "ner=./train.en.conll"},
+            ("--test-source ner = './train.en.conll': this is",),
+        ),
+        ({"ner=test.yo.conll": "ner=train.en.conll"}, ("--test-target ner = ", "Name a held-out file")),
+        ({"ner=dev.en.conll": "ner=train.en.conll"}, ("--validation ner = ", "Name a held-out file")),
         ({"ner=train.en.conll": "train.en.conll"}, ("--train = 'train.en.conll': not of the form TASK=FILE",)),
         ({"ner=train.en.conll": "nre=train.en.conll"}, ("there is no such task", "'nre'")),
         ({"apache-2.0": "apache"}, ("license = 'apache': no licence identifier of the Hub",)),
@@ -199,10 +247,14 @@ def hub(monkeypatch, tmp_path):
         found = DATASETS.get(request.value("filter"), [])
         return wire.Answer.json([{"_id": name, "id": name} for name in found])
 
+    def unknown(hub, request, name):
+        raise wire.Refusal(404, "Repository not found", code="RepoNotFound")
+
     added = [
         wire.Endpoint(method="GET", template=path, query=frozenset(query), takes_body=False, handler=handler)
         for path, query, handler in (
             ("/api/datasets/{namespace}/{name}/tree/{revision}", ("recursive", "expand"), tree),
+            ("/api/models/{name}", (), unknown),
             ("/api/datasets", ("filter", "sort", "limit", "expand", "full"), listing),
         )
     ]
@@ -233,6 +285,24 @@ def test_what_the_hub_has_is_told_and_goes_into_the_recipe(place, hub):
     }
     assert recipe.target.text.config == "20231101.yo"
     assert any(fact.startswith("teacher.language_deltas: listed on the Hub") for fact in recipe.unverified)
+
+
+def test_the_hub_is_asked_for_a_teacher_that_no_folder_has(place, hub, tiny_teacher_dirs):
+    hub.create("lab/teacher", {"README.md": b"x"})
+    shutil.copytree(tiny_teacher_dirs["bert"], "teacher")
+    told = {}
+    for name in ("lab/teacher", "lab/techer", "teachr", "no model's name", "teacher"):
+        result = invoke(*WORDS, "--teacher", name, "--overwrite")
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        told[name] = [line for line in lines if line.startswith(("Teacher: ", "The Hub could not"))]
+    assert told == {
+        "lab/teacher": [f"Teacher: lab/teacher: {NO_FOLDER}which the Hub has"],
+        "lab/techer": [f"Teacher: lab/techer: {NO_FOLDER}but the Hub shows no such model"],
+        "teachr": [f"Teacher: teachr: {NO_FOLDER}but the Hub shows no such model; did you mean ./teacher?"],
+        "no model's name": [f"Teacher: no model's name: {NO_FOLDER}but the Hub shows no such model"],
+        "teacher": [],
+    }
 
 
 def test_a_language_that_the_hub_lacks_needs_text_of_ones_own(place, hub):
@@ -281,7 +351,7 @@ def test_from_two_text_files_to_a_smoke_run_that_says_what_it_is(place, tiny_tea
     ran = CliRunner().invoke(cli.main, ["run", "en_yo.py", "--smoke", "--quiet", "--set", "speed.seconds=0"])
     assert ran.exit_code == 0, (ran.output, ran.exception)
     assert "Scores of a smoke run" in ran.stdout
-    pair = Path("runs/bistill-en-yo-smoke/package/repository")
+    pair = Path("runs/bistill-en-yo-mine-smoke/package/repository")
     assert "**Smoke run: " in (pair / "README.md").read_text()
     assert "model-index" not in (pair / "README.md").read_text()
     scores = json.loads((pair / "tasks/ner/results.json").read_text())["results"]

@@ -73,9 +73,9 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
     assert (cost["teacher"][3], cost["trimmed_teacher"][3]) == ("0", "0"), "finished"
     assert int(cost["distilbert_style"][3]) > 0
 
-    of_own = snippets("toml")[1]
+    written(snippets("toml")[1], place / "own.toml")
     with (place / "further.toml").open("a", encoding="utf-8") as file:
-        file.write(of_own)
+        file.write((place / "own.toml").read_text(encoding="utf-8"))
     _, settings = load_compared("en_sw_mine.py", "ner", [], place / "further.toml")
     assert settings == {"from_scratch": {"bilingual.learning_rate": 5e-4}}
     given(own, "--quiet")

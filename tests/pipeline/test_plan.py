@@ -16,6 +16,7 @@ from transformers import AutoModelForMaskedLM
 
 from bistill_hub import InputError, run
 from bistill_hub.pipeline import order
+from bistill_hub.pipeline.held_out import check_held_out
 from bistill_hub.pipeline.plan import plan, updates_of
 from bistill_hub.pipeline.preflight import preflight
 
@@ -303,6 +304,7 @@ def test_a_teacher_of_the_hub_is_known_from_the_cache_alone(
     made = plan(recipe, tmp_path / "run")
     assert (made.teacher.place, made.teacher.layers, made.disk_megabytes) == ("not in the cache", None, None)
     assert {stage.seconds for stage in made.stages} == {None}
+    assert made.teacher.note == "there is no such folder here, so it is taken as a Hub id, which was not looked up"
     assert made.stages[1].note == "the teacher is not in the cache"
     assert made.stages[2].updates == 78, "from the number of examples"
 
@@ -358,6 +360,43 @@ def test_what_a_run_refuses_is_refused_in_the_same_words(small_recipes, tmp_path
     assert str(by_plan.value) == str(by_run.value)
 
 
+@pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize("field", ["validation", "test_source", "test_target"])
+def test_data_that_are_the_training_file_are_refused_in_the_same_words(small_recipes, ner_files, tmp_path, field, copy):
+    file = ner_files["en"]["train"]
+    given = (
+        shutil.copyfile(file, tmp_path / "other.conll") if copy else file.parent / ".." / file.parent.name / file.name
+    )
+    recipe = small_recipes["bert"].replace({f"tasks.ner.{field}": str(given)})
+    problem = f"its content is that of the training file, {file.name}" if copy else "this is the training file"
+    with pytest.raises(InputError) as by_run:
+        preflight(recipe, tmp_path / "run")
+    with pytest.raises(InputError) as by_plan:
+        plan(recipe, tmp_path / "run")
+    assert str(by_plan.value) == str(by_run.value)
+    error = by_plan.value
+    assert (error.problem, error.field, error.value) == (problem, f"tasks.ner.{field}", str(given))
+    assert "held-out" in error.remedy
+
+
+def test_rows_of_one_table_and_one_file_for_validation_and_test_are_allowed(small_recipes, ner_files, tmp_path):
+    rows = [(split, ["Juma", "leo"], ["B-PER", "O"]) for split in ("train", "test")]
+    lines = [json.dumps({"split": split, "tokens": tokens, "ner_tags": tags}) for split, tokens, tags in rows]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines) + "\n")
+    parts = {"train": "train", "validation": "test", "test_source": "test"}
+    changes = {
+        f"tasks.ner.{name}": {"path": str(tmp_path / "all.jsonl"), "where": {"split": split}}
+        for name, split in parts.items()
+    }
+    recipe = small_recipes["bert"].replace({**changes, "tasks.ner.test_target": str(ner_files["sw"]["test"])})
+    fields = {name: name for name in recipe.tasks[0].sources}
+    check_held_out(recipe.tasks[0].sources, fields)
+    for name, where in (("test_source", {"split": "train"}), ("test_source", {}), ("train", {})):
+        whole = recipe.replace({f"tasks.ner.{name}": {"path": str(tmp_path / "all.jsonl"), "where": where}})
+        with pytest.raises(InputError, match="this is the training file"):
+            check_held_out(whole.tasks[0].sources, fields)
+
+
 @pytest.mark.parametrize("name", ["runs/techer", "runs/en-sw/techer", "./techer", "../techer", "~/techer", "/techer"])
 def test_a_teacher_s_folder_that_is_mistyped_is_no_hub_id(small_recipes, tmp_path, monkeypatch, name):
     (tmp_path / "here" / "runs" / "teacher").mkdir(parents=True)
@@ -392,6 +431,7 @@ def test_a_hub_id_is_one_although_a_folder_here_has_its_owner_s_name(small_recip
         client(hub, "alice").create_repo("alice/teacher")
         made = plan(recipe, tmp_path / "run", trial=False)
     assert (made.teacher.model, made.teacher.place) == ("alice/teacher", "not in the cache")
+    assert made.teacher.note.endswith("taken as a Hub id, which the Hub has")
 
 
 @pytest.mark.parametrize("field", ["teacher.language_deltas.sw", "tasks.ner.teacher.delta"])

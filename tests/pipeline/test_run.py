@@ -63,6 +63,13 @@ def test_the_card_names_the_classes_that_build_another_tokenizer(runs, backbone,
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_card_names_the_labelled_data(runs, ner_files, backbone):
+    card = (runs[backbone].repository / "README.md").read_text(encoding="utf-8")
+    learnt, chosen = (ner_files["en"][split].name for split in ("train", "dev"))
+    assert f"| ner | {learnt} | {chosen} |" in card
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_phase_1_changes_the_encoder_and_leaves_the_language_modelling_head(runs, backbone):
     before = load_file(runs[backbone].stages[0].folder / "model.safetensors")
     after = load_file(runs[backbone].stages[1].folder / "model.safetensors")
@@ -124,14 +131,19 @@ def test_the_published_delta_is_sparse_and_names_its_base(runs, backbone):
     assert delta.metadata["labels"][0] == "O"
 
 
-def test_a_second_run_skips_everything_and_a_changed_setting_redoes_what_hangs_on_it(runs, small_recipes, tmp_path):
+def test_a_second_run_skips_everything_and_a_changed_setting_redoes_what_hangs_on_it(
+    runs, small_recipes, tmp_path, capsys
+):
     folder = tmp_path / "run"
     shutil.copytree(runs["bert"].repository.parent.parent, folder)
-    again = run(small_recipes["bert"], folder, progress=False)
+    again = run(small_recipes["bert"], folder)
     assert all(stage.skipped for stage in again.stages)
+    assert "will be made again" not in capsys.readouterr().err
     changed = small_recipes["bert"].replace({"tasks.ner.distillation.density": 0.02})
-    redone = {stage.name for stage in run(changed, folder, progress=False).stages if not stage.skipped}
+    redone = {stage.name for stage in run(changed, folder).stages if not stage.skipped}
     assert redone == {"ner phase 2", "ner phase 2 without phase 1", "ner evaluation", "package"}
+    told = [line for line in capsys.readouterr().err.splitlines() if "will be made again" in line]
+    assert sorted(told) == sorted(f"{name}: made of other inputs, will be made again" for name in redone)
 
 
 @pytest.mark.whole  # test_killed.py compares all files of two runs too, of fewer baselines

@@ -69,8 +69,8 @@ def test_the_tutorials_steps_in_their_order(place, monkeypatch, capsys):
 
     assert "ner-phase-2" in given(plan.commands[0], "--no-trial", *QUICK)
     assert "Scores" in given(smoke.commands[0], "--quiet", *QUICK)
-    tried = place / "runs" / "bistill-en-yo-smoke"
-    assert "runs/bistill-en-yo-smoke" in PAGE.read_text(encoding="utf-8")
+    tried = place / "runs" / "bistill-en-yo-mine-smoke"
+    assert "runs/bistill-en-yo-mine-smoke" in PAGE.read_text(encoding="utf-8")
     words = [*check.commands[0][:2], str(tried / "package" / "repository")]
     assert "smoke run" in given(words, "--quiet", exit_code=1)
     assert "Scores" in given(run.commands[0], "--quiet", *QUICK)
