@@ -15,6 +15,8 @@ import select
 import shlex
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from io import StringIO
@@ -251,10 +253,8 @@ def at_a_terminal(command: Command, answers: Mapping[str, str], **variables: str
         try:
             for asked, keys in answers.items():
                 said += _heard(shown, asked)
-                for _ in range(6):  # what is pressed while a menu is being drawn may be lost
-                    os.write(shown, keys.encode())
-                    if select.select([shown], [], [], _PATIENCE / 6)[0]:
-                        break
+                _until_it_listens(shown)
+                os.write(shown, keys.encode())
             said += _heard(shown)
         finally:
             os.close(shown)  # which ends a program that still waits for an answer
@@ -344,6 +344,14 @@ def _altered(code: str, instead: Mapping[str, str] | None) -> str:
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The environment with further variables; an empty one is taken away."""
     return {name: value for name, value in {**os.environ, **variables}.items() if value or name not in variables}
+
+
+def _until_it_listens(terminal: int) -> None:
+    """Wait until a program reads keys without showing them: what is pressed before is shown, and may be lost."""
+    until = time.monotonic() + _PATIENCE
+    while termios.tcgetattr(terminal)[3] & termios.ECHO:
+        assert time.monotonic() < until, "it does not wait for keys"
+        time.sleep(0.05)
 
 
 def _heard(terminal: int, until: str | None = None) -> str:
