@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.material import blocks
 from benchmarks.report import peak_megabytes, timed
 from bistill_hub.student.token_counts import (
     BATCH_CHARACTERS,
-    add_counts,
+    TokenCounter,
     count_tokens,
     encode_in_batches,
     vocabulary_rows,
@@ -68,6 +67,9 @@ class MeasuredText:
         self.tokenizer, self.text, self.megabytes, self.seed = tokenizer, text, megabytes, seed
         self.samples: list[dict[str, Any]] = []
         self.size = 0
+        self.counter: Counter[int] = Counter()
+        self.listed = [0] * vocabulary_rows(tokenizer)
+        self.counted = TokenCounter(len(self.listed))
         expected = megabytes * 1e6 / size_of(next(drawn_blocks(text, float("inf"), seed)))
         self.alone_every, self.loop_every = (max(1, round(expected / n)) for n in (ALONE_BLOCKS, LOOP_BLOCKS))
 
@@ -103,9 +105,7 @@ class MeasuredText:
 
         _, encodings = next(iter(encode_in_batches(self.tokenizer.backend_tokenizer, block, BATCH_LINES)))
         token_ids: list[list[int]] = []
-        counter: Counter[int] = Counter()
-        listed = [0] * vocabulary_rows(self.tokenizer)
-        counts = np.zeros(len(listed), dtype=np.int64)
+        counter, listed = self.counter, self.listed
 
         def into_counter() -> None:
             for line in token_ids:
@@ -120,10 +120,20 @@ class MeasuredText:
         result: dict[str, Any] = {"line_by_line": timed(line_by_line)}
         result["reading"] = timed(lambda: token_ids.extend(encoding.ids for encoding in encodings))
         result["into_counter"], result["into_list"] = timed(into_counter), timed(into_list)
-        result["counting"] = timed(lambda: add_counts(counts, token_ids))
-        if listed != counts.tolist() or listed != [counter[token] for token in range(len(listed))]:
-            raise RuntimeError("the loops and add_counts disagree")
+        result["counting"] = timed(lambda: self.counted.add(token_ids))
         return {**result, "tokens": sum(map(len, token_ids))}
+
+    def finish(self) -> tuple[float, float]:
+        """Count what the last measured blocks left waiting, and tell what this took: [clock, processors] seconds.
+
+        Raises:
+            RuntimeError: the loops and `TokenCounter` found different counts.
+        """
+        took = timed(self.counted.counts)
+        counts = self.counted.counts().tolist()
+        if self.listed != counts or self.listed != [self.counter[token] for token in range(len(counts))]:
+            raise RuntimeError("the loops and TokenCounter disagree")
+        return took
 
 
 @click.command()
@@ -133,7 +143,7 @@ class MeasuredText:
 @click.option("--seed", type=int, default=0)
 def main(tokenizer: Path, texts: tuple[Path, ...], megabytes: float, seed: int) -> None:
     """Cut the vocabulary of TOKENIZER, a folder, by TEXTS, and write what it took."""
-    result: dict[str, Any] = {"bytes": 0, "samples": []}
+    result: dict[str, Any] = {"bytes": 0, "samples": [], "counting_the_rest": []}
     counts = {}
     for number, path in enumerate(texts):
         # Loaded anew for each text, so that its cache of words is as empty as that of the copy that count_tokens makes.
@@ -143,6 +153,7 @@ def main(tokenizer: Path, texts: tuple[Path, ...], megabytes: float, seed: int) 
         counts[path.name] = count_tokens(loaded, text.lines(), BATCH_LINES, language=path.name)
         result["bytes"] += text.size
         result["samples"] += text.samples
+        result["counting_the_rest"].append(text.finish())
         del loaded, text
     result["megabytes_counted"] = peak_megabytes()
     loaded = PreTrainedTokenizerFast.from_pretrained(tokenizer)

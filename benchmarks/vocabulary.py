@@ -43,23 +43,38 @@ def _ratio_beyond_the_tokenizer(samples: Sequence[dict[str, Any]]) -> float:
     return (loop - alone) / (counting - alone)
 
 
+def _counting(cuts: Sequence[dict[str, Any]], what: str, clock: int) -> float:
+    """Give the seconds that counting took on all blocks where loops were measured, and for what waited until the end."""
+    seconds = sum(sample[what][clock] for each in cuts for sample in each["samples"] if what in sample)
+    if what == "counting":
+        seconds += sum(rest[clock] for each in cuts for rest in each["counting_the_rest"])
+    return float(seconds)
+
+
 def _speeds(samples: Sequence[dict[str, Any]], what: str) -> list[float]:
     return [sample["bytes"] / 1e6 / sample[what][CLOCK] for sample in samples if what in sample]
-
-
-def _each(samples: Sequence[dict[str, Any]], what: str) -> list[float]:
-    return [sample[what][CLOCK] / sample["tokens"] * 1e9 for sample in samples if what in sample]
 
 
 def rows(cuts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """Put measurements into words: of each row, what it says and the number.
 
-    Speeds and ratios are medians over blocks of lines, of all cuts, with the quartiles in brackets.
+    Speeds and ratios to the tokenizer are medians over blocks of lines, of all cuts, with the quartiles in brackets.
+    What counting takes is the sum over blocks, of all cuts: ids wait until there are many of them.
     """
     samples = list(chain.from_iterable(each["samples"] for each in cuts))
     if not samples:
         raise click.UsageError("the text is too small to be measured: ask for more --megabytes")
     small, large = cuts[0], cuts[-1]
+    counted = sum(sample.get("tokens", 0) for sample in samples)
+    each_token = {
+        what: f"{_counting(cuts, what, CLOCK) / counted * 1e9:,.0f} ns a token"
+        for what in ("reading", "into_counter", "into_list", "counting")
+    }
+    loops = {
+        (what, clock): f"{_counting(cuts, what, clock) / _counting(cuts, 'counting', clock):.1f}"
+        for what in ("into_counter", "into_list")
+        for clock in (CLOCK, PROCESSORS)
+    }
     table = [
         ("vocabulary, before and after", f"{large['vocabulary']:,} and {large['vocabulary_kept']:,} tokens"),
         ("text", f"{large['bytes'] / 1e6:,.0f} MB, {large['lines']:,} lines, {large['total']:,} tokens"),
@@ -74,12 +89,14 @@ def rows(cuts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
             spread(_ratios(samples, "line_by_line", "count_tokens", CLOCK)),
         ),
         ("the same beyond the tokenizer alone, processor time", f"{_ratio_beyond_the_tokenizer(samples):.1f}"),
-        ("reading ids out of the tokenizer's encodings", f"{spread(_each(samples, 'reading'), 0)} ns a token"),
-        ("counting ids, a loop with a Counter", f"{spread(_each(samples, 'into_counter'), 0)} ns a token"),
-        ("counting ids, a loop with a list", f"{spread(_each(samples, 'into_list'), 0)} ns a token"),
-        ("counting ids, count_tokens", f"{spread(_each(samples, 'counting'), 0)} ns a token"),
-        ("time of counting, Counter / count_tokens", spread(_ratios(samples, "into_counter", "counting", CLOCK), 1)),
-        ("the same, processor time", spread(_ratios(samples, "into_counter", "counting", PROCESSORS), 1)),
+        ("reading ids out of the tokenizer's encodings", each_token["reading"]),
+        ("counting ids, a loop with a Counter", each_token["into_counter"]),
+        ("counting ids, a loop with a list", each_token["into_list"]),
+        ("counting ids, count_tokens", each_token["counting"]),
+        ("time of counting, Counter / count_tokens", loops["into_counter", CLOCK]),
+        ("the same, processor time", loops["into_counter", PROCESSORS]),
+        ("time of counting, list / count_tokens", loops["into_list", CLOCK]),
+        ("the same, processor time", loops["into_list", PROCESSORS]),
         ("select_tokens", f"{spread([each['select_tokens'][CLOCK] for each in cuts])} s"),
         ("trim_tokenizer", f"{spread([each['trim_tokenizer'][CLOCK] for each in cuts])} s"),
         ("memory once the tokenizer is loaded", f"{large['megabytes_loaded']:,.0f} MB"),

@@ -16,6 +16,9 @@ from .normalized_characters import NormalizedCharacters
 BATCH_CHARACTERS = 2**18
 """A batch ends with the line that reaches this many characters, so that long lines do not fill the memory."""
 
+IDS_AT_A_TIME = 2**19
+"""How many token ids wait to be counted together, in 4 MB."""
+
 
 @dataclass(frozen=True, eq=False)
 class TokenCounts:
@@ -104,19 +107,40 @@ EncodeInBatches = Callable[[Any, Any, int], Iterator[tuple[list[str], list[Any]]
 """What tokenises lines as `encode_in_batches` does."""
 
 
-def add_counts(counts: np.ndarray[Any, np.dtype[np.int64]], token_ids: Iterable[list[int]]) -> None:
-    """Add token ids to counts, in place.
+class TokenCounter:
+    """Counts token ids as they come, `IDS_AT_A_TIME` at a time.
+
+    Ids leave the tokenizer as lists alone. An array of unsigned numbers takes in a list several times as fast as numpy
+    does, and numpy reads the array as it lies. A large vocabulary's counts raised after each batch would have to be
+    fetched for each into the processor's cache, from which tokenising has pushed them.
 
     Args:
-        counts: int64 [V].
-        token_ids: Lists of ids from 0 to V - 1.
+        rows: V; ids are from 0 to V - 1.
     """
-    # Ids leave the tokenizer as lists alone. An array of unsigned numbers takes in a list several times as fast as
-    # numpy does, and numpy reads the array as it lies.
-    ids = array("L")
-    for each in token_ids:
-        ids.fromlist(each)
-    np.add.at(counts, np.frombuffer(ids, dtype=f"i{ids.itemsize}"), 1)
+
+    def __init__(self, rows: int) -> None:
+        self._counts = np.zeros(rows, dtype=np.int64)
+        self._waiting = array("L")
+
+    def add(self, token_ids: Iterable[list[int]]) -> None:
+        """Count ids.
+
+        Args:
+            token_ids: Lists of ids from 0 to V - 1.
+        """
+        for each in token_ids:
+            self._waiting.fromlist(each)
+        if len(self._waiting) >= IDS_AT_A_TIME:
+            self._count()
+
+    def _count(self) -> None:
+        np.add.at(self._counts, np.frombuffer(self._waiting, dtype=f"i{self._waiting.itemsize}"), 1)
+        self._waiting = array("L")
+
+    def counts(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Give how often each id was added, int64 [V]: a copy."""
+        self._count()
+        return self._counts.copy()
 
 
 def count_tokens(
@@ -149,15 +173,16 @@ def count_tokens(
             remedy="pass a list of lines",
         )
     backend = plain_backend(tokenizer)
-    counts = np.zeros(vocabulary_rows(tokenizer), dtype=np.int64)
+    counter = TokenCounter(vocabulary_rows(tokenizer))
     normalized = NormalizedCharacters(backend.normalizer)
     line_count = 0
     with tqdm(desc=f"counting {language}", unit=" lines", disable=None if progress else True) as bar:
         for batch, encodings in encode(backend, lines, batch_size):
-            add_counts(counts, (encoding.ids for encoding in encodings))
+            counter.add(encoding.ids for encoding in encodings)
             normalized.add(batch)
             line_count += len(batch)
             bar.update(len(batch))
+    counts = counter.counts()
     total = int(counts.sum())
     if not total:
         raise InputError(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bistill_hub.errors import InputError
 from bistill_hub.student import token_counts
-from bistill_hub.student.token_counts import add_counts, count_tokens, encode_in_batches
+from bistill_hub.student.token_counts import TokenCounter, count_tokens, encode_in_batches
 
 WORDS = st.sampled_from(
     ["the", "school", "shule", "mpya", "rivière", "é", "e\u0301", "孩子", "ﬁ", "①", "\u0301", "👍🏽", "\t", ""]
@@ -111,9 +111,28 @@ def test_a_batch_ends_with_the_line_that_fills_it_and_reads_no_further(wordpiece
     assert batches == [["aaaa", "bbbb", "cccc"], ["d" * 50], ["", "e", "f"], ["g"]]
 
 
-@given(ids=st.lists(st.lists(st.integers(0, 9), max_size=20), max_size=5))
-def test_ids_are_added_to_what_was_counted_before(ids):
-    counts = np.arange(10, dtype=np.int64)
-    add_counts(counts, iter(ids))
-    expected = Counter(chain.from_iterable(ids))
-    assert counts.tolist() == [before + expected[before] for before in range(10)]
+@given(
+    parts=st.lists(st.lists(st.lists(st.integers(0, 9), max_size=20), max_size=5), max_size=5),
+    at_a_time=st.integers(1, 30),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_ids_are_counted_however_many_wait_and_however_often_they_are_asked_for(monkeypatch, parts, at_a_time):
+    monkeypatch.setattr(token_counts, "IDS_AT_A_TIME", at_a_time)
+    counter, expected = TokenCounter(10), Counter()
+    for part in parts:
+        counter.add(iter(part))
+        expected.update(chain.from_iterable(part))
+        counts = counter.counts()
+        assert counts.tolist() == [expected[token] for token in range(10)]
+        counts += 1
+
+
+def test_ids_wait_to_be_counted_together_until_there_are_enough(monkeypatch):
+    monkeypatch.setattr(token_counts, "IDS_AT_A_TIME", 3)
+    times = []
+    monkeypatch.setattr(token_counts.np, "add", SimpleNamespace(at=lambda counts, ids, one: times.append(ids.tolist())))
+    counter = TokenCounter(10)
+    for part in ([1], [2]), ([3],), ([4],):
+        counter.add(part)
+    counter.counts()
+    assert times == [[1, 2, 3], [4]]
