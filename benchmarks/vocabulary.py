@@ -44,7 +44,7 @@ def _ratio_beyond_the_tokenizer(samples: Sequence[dict[str, Any]]) -> float:
 
 
 def _counting(cuts: Sequence[dict[str, Any]], what: str, clock: int) -> float:
-    """Give the seconds that counting took on all blocks where loops were measured, and for what waited until the end."""
+    """Give the seconds that counting took on the blocks where loops were measured, and for what waited at the end."""
     seconds = sum(sample[what][clock] for each in cuts for sample in each["samples"] if what in sample)
     if what == "counting":
         seconds += sum(rest[clock] for each in cuts for rest in each["counting_the_rest"])
