@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import click
+import huggingface_hub
 import torch
 
 from benchmarks.deltas import random_delta
@@ -71,7 +73,8 @@ def write_both(folder: Path, vocabulary: int, layers: int, width: int, density: 
 def measure(pair: Path, native: Path, rounds: int) -> dict[str, Any]:
     """Load the pair with its task and the checkpoint in turns, alone and with a first batch through the model.
 
-    A checkpoint's weights are mapped, not read: what they are read for comes later, with the first batch.
+    The pair is loaded as it comes, and with the sum of base and delta kept by an earlier load. A checkpoint's weights
+    are mapped, not read: that comes later, with the first batch.
 
     Returns:
         Sizes in bytes, and of each round the [clock, processors] seconds of each.
@@ -87,11 +90,21 @@ def measure(pair: Path, native: Path, rounds: int) -> dict[str, Any]:
     disable_progress_bar()
 
     load = AutoModelForTokenClassification.from_pretrained
-    alone: dict[str, Callable[[], Any]] = {"pair": partial(load, pair, task=TASK), "native": partial(load, native)}
-    ours, theirs = (work().state_dict() for work in alone.values())  # a warm-up of the file cache too
-    if ours.keys() != theirs.keys() or not all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items()):
-        raise RuntimeError("the pair and the checkpoint are not the same model")
-    del ours, theirs
+    kept = partial(huggingface_hub.cached_assets_path, assets_dir=pair.parent / "assets")
+
+    def load_kept() -> Any:
+        with mock.patch.object(huggingface_hub, "cached_assets_path", kept):
+            return load(pair, task=TASK, cache_task_weights=True)
+
+    alone: dict[str, Callable[[], Any]] = {
+        "native": partial(load, native),
+        "pair": partial(load, pair, task=TASK),
+        "kept": load_kept,
+    }
+    theirs = alone["native"]().state_dict()
+    for name in ("pair", "kept", "kept"):  # a warm-up of the file cache too
+        _refuse_other(alone[name]().state_dict(), theirs)
+    del theirs
     works = alone | {f"{name}_used": partial(_used, work) for name, work in alone.items()}
     taken = []
     for turn in range(rounds):
@@ -105,14 +118,21 @@ def measure(pair: Path, native: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def _refuse_other(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    if ours.keys() != theirs.keys() or not all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items()):
+        raise RuntimeError("the pair and the checkpoint are not the same model")
+
+
 def _rows(taken: Sequence[dict[str, Any]], suffix: str, what: str) -> list[tuple[str, str]]:
-    pairs = [(times["pair" + suffix], times["native" + suffix]) for times in taken]
-    return [
-        (f"loading the pair with its task{what}", f"{spread([pair[0] for pair, _ in pairs], 3)} s"),
-        (f"loading the checkpoint{what}", f"{spread([native[0] for _, native in pairs], 3)} s"),
-        (f"pair / checkpoint{what}", spread([pair[0] / native[0] for pair, native in pairs])),
-        (f"the same, processor time{what}", spread([pair[1] / max(native[1], 1e-9) for pair, native in pairs])),
-    ]
+    rows = [(f"loading the checkpoint{what}", f"{spread([times['native' + suffix][0] for times in taken], 3)} s")]
+    for name, how in (("pair", ""), ("kept", ", its sum kept")):
+        pairs = [(times[name + suffix], times["native" + suffix]) for times in taken]
+        rows += [
+            (f"loading the pair with its task{how}{what}", f"{spread([pair[0] for pair, _ in pairs], 3)} s"),
+            (f"pair{how} / checkpoint{what}", spread([pair[0] / native[0] for pair, native in pairs])),
+            (f"the same, processor time{what}", spread([pair[1] / max(native[1], 1e-9) for pair, native in pairs])),
+        ]
+    return rows
 
 
 def _used(work: Callable[[], Any]) -> None:

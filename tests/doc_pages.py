@@ -300,7 +300,7 @@ def executed(snippet: Snippet, names: dict[str, Any] | None = None, *, instead: 
 def printed(snippet: Snippet, place: Path, *, instead: Mapping[str, str] | None = None) -> str:
     """Execute a Python snippet in a fresh process, offline, with the Hub's cache in `home`; what it prints."""
     environment = {**os.environ, "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"}
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE"):
         environment.pop(variable, None)
     done = run_fresh(_altered(snippet, instead), env=environment, cwd=place)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -7,24 +7,36 @@ nothing of the package it comes from.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+import huggingface_hub
 import torch
-from safetensors.torch import load_file
+import transformers
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 from transformers.models.auto import modeling_auto
 from transformers.utils import cached_file
 from transformers.utils.hub import resolve_revision
 
 from .configuration_bistill import HEADS, BistillConfig
-from .sparse_delta import SparseDelta
+from .sparse_delta import SparseDelta, read_description
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel  # importing it in earnest takes seconds
 
 BASE_FILE = "model.safetensors"
 """The phase-1 student, under the backbone's native parameter names."""
+
+_KEPT_AS = "bistill_kept_as"
+"""In the metadata of a file of weights that were kept: its name, which tells what it was made of."""
 
 _ANY_TASK = "the task that config.json makes the default"
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -46,6 +58,7 @@ class _BistillLoader:
         *model_args: Any,
         config: BistillConfig | None = None,
         task: str | None = _ANY_TASK,
+        cache_task_weights: bool = False,
         **kwargs: Any,
     ) -> PreTrainedModel:
         """Load the student, with a task's delta and head where this class has a head.
@@ -56,6 +69,9 @@ class _BistillLoader:
             config: The pair's configuration; read from `config.json` if not given.
             task: Which published task to load, where the head has several. None asks for a fresh head on the student,
                 to be fine-tuned, with `num_labels=` or `id2label=`.
+            cache_task_weights: Keep the sum of base weights and delta in huggingface_hub's cache of assets
+                (`HF_ASSETS_CACHE`), so that later loads map it like any checkpoint instead of adding again. Each task
+                takes as much disk there as the base weights. Without a task there is nothing to keep.
             kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, ... as everywhere in transformers; the rest
                 (`dtype`, `device_map`, `attn_implementation`, ...) goes to the native class.
 
@@ -89,18 +105,17 @@ class _BistillLoader:
             return str(cached_file(where, name, **hub))  # raises where the file is missing
 
         chosen = cls._task_to_load(config, task, where)
-        labels = None
-        delta = None
+        labels = delta_file = None
         if chosen is not None:
             try:
-                file = local(f"tasks/{chosen}/delta.safetensors")
+                delta_file = local(f"tasks/{chosen}/delta.safetensors")
             except OSError as error:
-                if chosen in (config.tasks or {}):
-                    raise
-                raise ValueError(f"{where}: no task {chosen!r} was published. {_what_there_is(config)}") from error
-            delta = SparseDelta.load(file)
-            _check_belongs(delta, config, chosen, cls.head, where)
-            labels = delta.metadata.get("labels") or None
+                if chosen not in (config.tasks or {}):
+                    _refuse_task(chosen, config, where, error)
+                raise
+            description = read_description(delta_file)
+            _check_belongs(description, config, chosen, cls.head, where)
+            labels = description.get("labels") or None
             if task == _ANY_TASK and config.num_labels not in (2, len(labels or ()) or 2):
                 raise ValueError(
                     f"{where}: task {chosen!r} has {len(labels or ())} labels, not {config.num_labels}. "
@@ -108,7 +123,9 @@ class _BistillLoader:
                 )
         native_config = config.backbone_config(labels)
         native_class = _native_class(cls.head, native_config)
-        state = _base_state(load_file(local(BASE_FILE)), native_class, native_config, delta, where, cls.head)
+        files = local(BASE_FILE), delta_file
+        kept = _kept_file(where, files, native_class, native_config) if cache_task_weights and delta_file else None
+        state = _read_kept(kept) or _base_state(*files, native_class, native_config, where, cls.head, kept)
         if native_config._attn_implementation is not None:
             kwargs.setdefault("attn_implementation", native_config._attn_implementation)
         model = native_class.from_pretrained(None, *model_args, config=native_config, state_dict=state, **kwargs)
@@ -187,6 +204,22 @@ class BistillForQuestionAnswering(_BistillLoader):
     head = "question-answering"
 
 
+def _refuse_task(task: str, config: BistillConfig, where: str, error: OSError) -> NoReturn:
+    """Say that a task was not published: of the error, only why the Hub could not be asked is worth telling.
+
+    Raises:
+        ValueError: always.
+    """
+    cause = error.__cause__
+    missing = isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError)
+    if cause is None or missing:
+        raise ValueError(f"{where}: no task {task!r} was published. {_what_there_is(config)}") from None
+    raise ValueError(
+        f"{where}: config.json has no task {task!r}, and whether it was added later could not be looked up. "
+        f"{_what_there_is(config)}"
+    ) from error
+
+
 def _native_class(head: str | None, config: Any) -> Any:
     auto = AutoModel if head is None else getattr(modeling_auto, HEADS[head])
     try:
@@ -197,18 +230,21 @@ def _native_class(head: str | None, config: Any) -> Any:
 
 
 def _base_state(
-    base: dict[str, torch.Tensor],
+    base_file: str,
+    delta_file: str | None,
     native_class: Any,
     config: Any,
-    delta: SparseDelta | None,
     where: str,
     head: str | None,
+    kept: Path | None,
 ) -> dict[str, torch.Tensor]:
-    """Choose the base's tensors that the native class has, under its names, and add the delta.
+    """Choose the base's tensors that the native class has, under its names, add the delta, and keep the sum if asked.
 
     Raises:
         ValueError: the native class has a parameter that neither base nor delta holds.
     """
+    base = load_file(base_file)
+    delta = SparseDelta.load(delta_file) if delta_file else None
     with torch.device("meta"):
         empty = native_class(config)
     expected = set(empty.state_dict())
@@ -222,16 +258,68 @@ def _base_state(
     fresh = expected - encoder if delta is None and head not in (None, "masked-lm") else set()
     if missing := sorted(expected - set(state) - tied - fresh):
         raise ValueError(f"{where}: {BASE_FILE} does not hold {missing}, which {native_class.__name__} needs.")
+    if kept is not None:
+        _keep(state, kept)
     return state
 
 
-def _check_belongs(delta: SparseDelta, config: BistillConfig, name: str, head: str | None, where: str) -> None:
+def _kept_file(where: str, made_of: Iterable[str | None], native_class: Any, config: Any) -> Path | None:
+    """Name the file in which the sum of a base and a delta is kept: another one when anything that it hangs on is.
+
+    The Hub's cache names files by their content and does not change them; others are told apart by size and time.
+    """
+    settings = {key: value for key, value in config.to_dict().items() if key != "dtype"}  # cast after it was mapped
+    content = json.dumps([transformers.__version__, str(native_class), settings], sort_keys=True, default=str)
+    digest = hashlib.sha256(content.encode())
+    for file in map(os.path.realpath, filter(None, made_of)):
+        found = os.stat(file)
+        digest.update(f"\0{file}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ino}".encode())
+    try:
+        folder = huggingface_hub.cached_assets_path("bistill_hub", "task-weights", Path(where).name or "pair")
+    except (OSError, ValueError) as error:  # a ValueError where a file lies in the folder's place
+        _warn_not_kept(error)
+        return None
+    return folder / f"{digest.hexdigest()}.safetensors"
+
+
+def _read_kept(file: Path | None) -> dict[str, torch.Tensor] | None:
+    """Map weights that were kept; None where there are none, or those of another file."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        with safe_open(file, "pt") as kept:
+            if (kept.metadata() or {}).get(_KEPT_AS) != file.stem:
+                return None
+        return load_file(file)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _keep(state: Mapping[str, torch.Tensor], file: Path) -> None:
+    """Write weights whole or not at all; where that fails, the model is loaded all the same."""
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}.unfinished")
+    try:
+        tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+        save_file(tensors, unfinished, metadata={_KEPT_AS: file.stem})
+        os.replace(unfinished, file)
+    except (OSError, SafetensorError) as error:
+        unfinished.unlink(missing_ok=True)
+        _warn_not_kept(error)
+
+
+def _warn_not_kept(error: Exception) -> None:
+    warnings.warn(f"the task's weights could not be kept for later loads: {error}", stacklevel=2)
+
+
+def _check_belongs(
+    description: Mapping[str, Any], config: BistillConfig, name: str, head: str | None, where: str
+) -> None:
     file = f"{where}: tasks/{name}/delta.safetensors"
-    if delta.metadata.get("head") != head:
-        raise ValueError(f"{file} is a delta for the head {delta.metadata.get('head')!r}, not {head!r}.")
-    if delta.metadata.get("base_sha256") != config.base_sha256:
+    if description.get("head") != head:
+        raise ValueError(f"{file} is a delta for the head {description.get('head')!r}, not {head!r}.")
+    if description.get("base_sha256") != config.base_sha256:
         raise ValueError(
-            f"{file} was made for other base weights ({delta.metadata.get('base_sha256')}) than config.json records "
+            f"{file} was made for other base weights ({description.get('base_sha256')}) than config.json records "
             f"({config.base_sha256}). Load the revision that it was published with."
         )
 

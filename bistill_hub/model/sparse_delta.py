@@ -327,22 +327,15 @@ class SparseDelta:
             ValueError: the file is not a sparse delta, is damaged, or has a newer format.
         """
         where = os.fspath(path)
-        try:
-            with safe_open(where, "pt") as file:
-                description = json.loads((file.metadata() or {})[_METADATA_KEY])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            version = description["format_version"]
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{where}: not a sparse delta of bistill-hub ({error})") from error
-        if version not in _READABLE_VERSIONS:
-            raise ValueError(
-                f"{where}: format_version = {version}: this code reads versions up to {DELTA_FORMAT_VERSION}. "
-                "Upgrade bistill-hub."
-            )
-        metadata = {key: value for key, value in description.items() if key not in ("format_version", "shapes")}
-        shapes = description.get("shapes")
+        metadata = read_description(where)
+        shapes = metadata.pop("shapes", None)
         if not isinstance(shapes, dict):
             raise ValueError(f"{where}: damaged: its description has no shapes")
+        try:
+            with safe_open(where, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{where}: not a sparse delta of bistill-hub ({error})") from error
         expected = {f"{part}/{name}" for name in shapes for part in ("gaps", "values")}
         dense = {name.removeprefix("dense/"): tensor for name, tensor in tensors.items() if name.startswith("dense/")}
         if set(tensors) != expected | {f"dense/{name}" for name in dense}:
@@ -360,6 +353,33 @@ class SparseDelta:
         return {name: update.shape for name, update in self.sparse.items()} | {
             name: tuple(tensor.shape) for name, tensor in self.dense.items()
         }
+
+
+def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what a file that `SparseDelta.save` wrote says of itself, and none of its numbers.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The delta's metadata, and `shapes`: parameter name to the shape of each that has a sparse update.
+
+    Raises:
+        ValueError: the file is not a sparse delta, is damaged, or has a newer format.
+    """
+    where = os.fspath(path)
+    try:
+        with safe_open(where, "pt") as file:
+            description = json.loads((file.metadata() or {})[_METADATA_KEY])
+        version = description.pop("format_version")
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: not a sparse delta of bistill-hub ({error})") from error
+    if version not in _READABLE_VERSIONS:
+        raise ValueError(
+            f"{where}: format_version = {version}: this code reads versions up to {DELTA_FORMAT_VERSION}. "
+            "Upgrade bistill-hub."
+        )
+    return dict(description)
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:

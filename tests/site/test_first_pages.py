@@ -53,7 +53,7 @@ def test_the_first_student_has_half_of_the_layers_and_is_saved(place):
 
 
 def test_the_quick_start_loads_and_checks_what_the_demonstration_leaves(place):
-    _, demo, load, check = QUICK_START
+    _, _, demo, load, check = QUICK_START
     assert understood(demo.commands[0])["output"] == place.joinpath("runs", "demo").relative_to(place)
     sentence = " Juma Bakari alisafiri Nairobi jana . "
     assert f'"{sentence.strip()}"' in load
@@ -65,7 +65,7 @@ def test_the_quick_start_loads_and_checks_what_the_demonstration_leaves(place):
 
 
 def test_the_tutorial_on_loading_does_what_it_says(place, runs, monkeypatch):
-    *uses, evaluate, check, export, load = LOAD_AND_USE
+    *uses, evaluate, check, keep, export, load = LOAD_AND_USE
     described, tagged, compared, answered, states = (printed(code, place) for code in uses)
     shutil.copytree(runs["bert"].repository, place / "mine")
     with serving(monkeypatch, place / "client") as hub:
@@ -75,6 +75,8 @@ def test_the_tutorial_on_loading_does_what_it_says(place, runs, monkeypatch):
         assert "student" in given(evaluate.commands[0], "--quiet")
         assert "no findings" in given(check.commands[0], "--quiet")
         given(export.commands[0])
+    assert printed(keep, place) == ""
+    assert len(list((place / "home" / "assets" / "bistill_hub").rglob("*.safetensors"))) == 1
     plain = printed(load, place)
     assert described.splitlines()[0] == "en sw"
     assert {line.split()[0] for line in described.splitlines()[1:]} == {"ner", "nli", "qa"}
