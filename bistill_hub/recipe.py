@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import InputError, first_line
-from .recipe_changes import set_field
+from .recipe_changes import LABELLED_SOURCES, field_at, set_field, still_unverified
 from .resources import resource_dir
 from .sources import FrozenMap, LabelledSource, TextSource
 from .student.layers import LayerChoice, layer_map_for
@@ -237,7 +237,7 @@ class TaskRecipe(_Settings):
     @property
     def sources(self) -> dict[str, LabelledSource]:
         """The four sources by field name."""
-        return {name: getattr(self, name) for name in ("train", "validation", "test_source", "test_target")}
+        return {name: getattr(self, name) for name in LABELLED_SOURCES}
 
 
 class SpeedSettings(_Settings):
@@ -375,7 +375,7 @@ class Recipe(_Settings):
         return self.model_copy(update={"tasks": tuple(task for task in self.tasks if task.name in tasks)})
 
     def replace(self, changes: Mapping[str, Any]) -> Recipe:
-        """Return a recipe with some fields changed.
+        """Return a recipe with some fields changed, and without the unverified facts that are of those fields alone.
 
         Args:
             changes: Dotted path to new value, such as `{"teacher.model": "folder", "tasks.ner.train": "train.conll"}`;
@@ -388,7 +388,12 @@ class Recipe(_Settings):
         fields = self.model_dump()
         for path, value in changes.items():
             set_field(fields, path, value)
-        return type(self).make(fields)
+        made = type(self).make(fields)
+        if "unverified" in changes:
+            return made
+        before, after = self.model_dump(), made.model_dump()
+        changed = [path for path in changes if field_at(before, path) != field_at(after, path)]
+        return made.model_copy(update={"unverified": still_unverified(self.unverified, changed)})
 
 
 def load_recipe(name_or_file: str | Path) -> Recipe:

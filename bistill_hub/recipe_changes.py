@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -11,6 +11,8 @@ from .errors import InputError
 from .sources import LabelledSource, TextSource
 
 _PLACES = ("path", "dataset", "config", "split", "revision", "data_dir")
+LABELLED_SOURCES = ("train", "validation", "test_source", "test_target")
+"""A task's sources, by field."""
 
 
 def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
@@ -66,6 +68,47 @@ def set_field(fields: dict[str, Any], path: str, value: Any) -> None:
         # A file name for a whole source: nothing of the source that it replaces may stay.
         value = (LabelledSource if "label_map" in current else TextSource)(path=value).model_dump()
     place[last] = value
+
+
+def field_at(fields: Mapping[str, Any], path: str) -> Any:
+    """Return a field of a recipe that is given as plain values; None where there is none."""
+    place: Any = fields
+    for name in path.split("."):
+        if isinstance(place, Mapping):
+            place = place.get(name)
+        else:
+            entries = place if isinstance(place, (tuple, list)) else ()
+            place = next((entry for entry in entries if isinstance(entry, dict) and entry.get("name") == name), None)
+    return place
+
+
+def still_unverified(facts: Sequence[str], changed: Collection[str]) -> tuple[str, ...]:
+    """Leave out the facts that speak of nothing but what a recipe no longer has.
+
+    Args:
+        facts: A recipe's unverified facts: the fields that each is about, with commas between them, a colon, and what
+            nobody has checked.
+        changed: Dotted paths of the fields that were given another value.
+    """
+    replaced = {path.removesuffix(".path").removesuffix(".dataset") for path in changed}
+    tasks = {path.rpartition(".")[0] for path in replaced if path.startswith("tasks.")}
+    replaced |= {task for task in tasks if all(f"{task}.{name}" in replaced for name in LABELLED_SOURCES)}
+    return tuple(fact for fact in facts if not all(field in replaced for field in fields_of_fact(fact)))
+
+
+def facts_of_tasks(facts: Sequence[str], tasks: Collection[str]) -> tuple[str, ...]:
+    """Leave out the facts that speak of nothing but other tasks than these."""
+
+    def concerned(field: str) -> bool:
+        name = field.split(".")[1] if field.startswith("tasks.") else None
+        return name is None or name in tasks or (name == "*" and bool(tasks))
+
+    return tuple(fact for fact in facts if any(map(concerned, fields_of_fact(fact))))
+
+
+def fields_of_fact(fact: str) -> list[str]:
+    """Name the fields that an unverified fact is about; of one that names none, its words."""
+    return fact.partition(": ")[0].split(", ")
 
 
 def _step(place: Any, name: str) -> Any:

@@ -7,7 +7,7 @@
 # ///
 """English and Swahili out of XLM-R base, for inference: `uv run recipes/en_sw_xnli.py`.
 
-Further test sets that this package knows: MasakhaNER, MasakhaNER 2.0, WikiANN and TyDi QA.
+Further test sets that this package knows: MasakhaNER 2.0, MasakhaNER, WikiANN and TyDi QA.
 """
 
 import sys

@@ -342,6 +342,20 @@ class TestReplace:
         with pytest.raises(InputError, match=rf"(?i)--set = '{re.escape(place)}': .*\. {remedy}"):
             recipe.replace({place: "x"})
 
+    def test_facts_about_what_it_no_longer_has_are_no_longer_unverified(self, recipe):
+        of_both, of_task, own = "source.text, teacher.model: not looked at", "tasks.ner: its labels", "the words: mine"
+        recipe = recipe.replace({"unverified": [of_both, of_task, "license: not examined", own]})
+        assert recipe.replace({"license": recipe.license}).unverified == recipe.unverified, "it has what it had"
+        without_license = (of_both, of_task, own)
+        assert recipe.replace({"license": "mit"}).unverified == without_license
+        given = {"license": "mit", "source.text.path": "other.txt"}
+        assert recipe.replace(given).unverified == without_license, "the teacher is still that"
+        given |= {"teacher.model": "another/teacher", "tasks.ner.train": "other.conll"}
+        assert recipe.replace(given).unverified == (of_task, own), "validation and test data are still those"
+        given |= {f"tasks.ner.{name}": f"{name}.conll" for name in ("validation", "test_source", "test_target")}
+        assert recipe.replace(given).unverified == (own,)
+        assert recipe.replace({**given, "unverified": [of_both]}).unverified == (of_both,)
+
     def test_a_value_that_does_not_fit_is_refused(self, recipe):
         with pytest.raises(InputError, match=r"Recipe: tasks\.ner\.max_length = 'long': .*valid integer.*Correct the"):
             recipe.replace({"tasks.ner.max_length": "long"})

@@ -25,7 +25,7 @@ from .pictures import (
 )
 from .rendering import template
 from .sections import keep_sections
-from .tables import evaluation, kept_quality, main_speed, speed_rows, was_crowded
+from .tables import evaluation, kept_quality, main_speed, speed_rows, stage_loss, was_crowded
 
 CARD_FILE = "README.md"
 PICTURES_FOLDER = "assets"
@@ -83,6 +83,7 @@ def render_card(facts: CardFacts) -> str:
         speeds=speed_rows(facts.size_and_speed),
         main=main_speed(facts.size_and_speed),
         crowded=was_crowded(facts.size_and_speed),
+        stage_loss=stage_loss,
     )
     # A block that renders to nothing leaves its empty lines.
     return re.sub(r"\n{3,}", "\n\n", body).rstrip("\n") + "\n"

@@ -76,9 +76,11 @@ class CardFacts:
             and the `command`.
         results: Every score.
         vocabulary: The vocabulary report, JSON values.
-        training: `stages`: name, settings, final loss and seconds of each; `machines`: what they ran on;
-            `language_deltas`: by language, the teacher's language fine-tuning; `labelled`, which older pairs lack: by
-            task, `train` and `validation` data with what of them was taken; JSON values.
+        training: `stages`: name, settings, seconds and loss of each, and `loss_updates` where the loss is the mean over
+            so many last updates, which older pairs lack; `machines`: what they ran on; `language_deltas`: by language,
+            the teacher's language fine-tuning; `labelled`, which older pairs lack: by task, `train` and `validation`
+            data with what of them was taken; `unverified`, which older pairs lack: the facts of the recipe that nobody
+            has checked; JSON values.
         corpora: By language: name, lines and tokens of the text.
         datasets: Hub ids that were used.
         versions: Version by library.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 from ..evaluation.results import Result, retention
 from ..evaluation.speed import SizeAndSpeed, Speed
@@ -16,6 +17,8 @@ from .rendering import number, percent
 
 NOTHING_TO_KEEP = "teacher not above the trivial baseline"
 _FURTHER = ("precision", "recall", "exact_match")
+_PHASE_1 = "phase 1"
+"""The stage that is evaluated on text that was held out."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,23 @@ def was_crowded(found: SizeAndSpeed | None) -> bool:
         if (slow.batch, slow.length, slow.dtype) == (fast.batch, fast.length, fast.dtype)
         and (slow.threads or 0) > (fast.threads or 0)
     )
+
+
+def stage_loss(stage: Mapping[str, Any]) -> str:
+    """Write a stage's loss with what it is; older pairs, which have no `loss_updates`, keep the last one logged.
+
+    Args:
+        stage: One of a card's `training["stages"]`.
+    """
+    if not stage["loss"]:
+        return ""
+    if stage["name"] == _PHASE_1:
+        kind = "lowest on held-out text"
+    elif updates := stage.get("loss_updates"):
+        kind = "last update" if updates == 1 else f"mean of the last {number(updates)} updates"
+    else:
+        kind = "last one logged"
+    return f"{stage['loss']} ({kind})"
 
 
 def dataset_name(result: Result) -> str:

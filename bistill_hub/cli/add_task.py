@@ -118,12 +118,12 @@ def _by_name(words: Iterable[str]) -> dict[str, str]:
 
 def _show(added: AddedTask, pair: str) -> None:
     """Print the scores, where the pair with the task is, and the pull request or what it would change."""
-    from rich.console import Console
     from rich.filesize import decimal
 
+    from .printing import print_table
     from .tables import score_table
 
-    Console().print(score_table(added.results))
+    print_table(score_table(added.results))
     click.echo(f"The pair with the task is in {added.folder}")
     if added.published is not None:
         what = "is open already with the same files" if added.published.commit is None else "adds the task"

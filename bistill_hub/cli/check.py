@@ -10,7 +10,7 @@ import click
 from .options import by_language
 
 if TYPE_CHECKING:
-    from ..hub.check import Report
+    from ..hub.check import Claim, Report
 
 _CHECK_EXAMPLE = """\b
 Exit code: 0 nothing found, 1 something found, 2 the check could not be made.
@@ -20,6 +20,9 @@ Example, with an evaluation on the run's own test files:
   bistill check runs/mine/package/repository --rerun ner \\
     --test en=test.en.conll --test sw=test.sw.conll
 """
+
+_LONGEST = 600
+"""Characters of a claim that are shown."""
 
 
 @click.command("check", short_help="Tell what is wrong with PAIR.", epilog=_CHECK_EXAMPLE)
@@ -54,6 +57,9 @@ def check_command(
 
     PAIR is a Hub id or a folder that a run packaged. Checked are its files, the hashes of its weights, the code that
     travels with it, its tokenizer, each way of loading it, its results and its card. Nothing of its code is run.
+
+    What no program can verify ends the list, to be read by a person: licences, limits, data that lay in local files,
+    and facts that the recipe calls unverified. None of it is a finding.
     """
     by_test = by_language("--test", tests, example="sw=test.conll")
 
@@ -77,7 +83,7 @@ def check_command(
 
 
 def _show(report: Report, rerun: bool) -> None:
-    """Print a table of the checks, and below it each finding and note on a line of its own."""
+    """Print a table of the checks, each finding and note on a line of its own, and what a person has to read."""
     from collections import Counter
 
     from rich.console import Console
@@ -95,10 +101,26 @@ def _show(report: Report, rerun: bool) -> None:
     for finding in report.findings:
         where = f"{finding.file}: " if finding.file else ""
         line = f"{finding.check}: {where}{finding.problem}. {finding.remedy[:1].upper()}{finding.remedy[1:]}."
-        # Names and values of somebody else's files do not steer the terminal.
-        click.echo("".join(letter if letter.isprintable() else "?" for letter in line))
+        click.echo(_printable(line))
     for note in report.notes:
         click.echo(f"Note: {note}")
     place = f"{report.pair} at {report.commit}" if report.commit else report.pair
     count = len(report.findings)
     click.echo(f"{place}: {count or 'no'} finding{'' if count == 1 else 's'}.")
+    if report.to_read:
+        click.echo("To be read by a person, for no program can tell whether it is true:")
+    for claim in report.to_read:
+        click.echo(f"  {_printable(f'{claim.what}: {_shortened(claim)}')}")
+
+
+def _shortened(claim: Claim) -> str:
+    """A claim's value on one line; of a long one its beginning."""
+    value = " ".join(claim.value.split())
+    if len(value) <= _LONGEST:
+        return value
+    return f"{value[:_LONGEST].rstrip()} ... (all {len(value):,} characters are in {claim.file})"
+
+
+def _printable(text: str) -> str:
+    """Names and values of somebody else's files do not steer the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

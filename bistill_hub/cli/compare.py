@@ -111,8 +111,10 @@ def _seeds(text: str) -> list[int]:
 def _print_cost(cost: Cost, folder: Path) -> None:
     from rich.console import Console
 
+    from .printing import print_table
+
     console = Console()
-    console.print(_cost_table(cost, folder))
+    print_table(_cost_table(cost, folder), console)
     lines = [f"To do: {cost.to_do} stages, about {_hours(cost.seconds)} h{_on(cost)}, as far as is known."]
     if cost.disk_megabytes is not None:
         lines.append(f"Disk still needed: about {cost.disk_megabytes:,.0f} MB of {cost.free_megabytes:,.0f} MB free")
@@ -147,6 +149,7 @@ def _print_comparison(found: Comparison, folder: Path) -> None:
     from rich.console import Console
 
     from ..comparison.report import NAME
+    from .printing import print_table
     from .tables import number_table
 
     console = Console()
@@ -156,7 +159,7 @@ def _print_comparison(found: Comparison, folder: Path) -> None:
         if score.role == "target":
             written = f"{100 * score.score:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
             table.add_row(score.contender, score.task, str(len(score.seeds)), written)
-    console.print(table)
+    print_table(table, console)
     if found.missing:
         console.print(f"Missing: {len(found.missing)} rows that earlier commands asked for", highlight=False)
     for asked, error in found.failed.items():

@@ -88,11 +88,10 @@ def eval_command(
             remedy=f"set it to {room} or less",
         )
 
-    from rich.console import Console
-
     from ..evaluation.evaluate import evaluate_pair
     from ..evaluation.results import write_results
     from ..pipeline.manifest import versions
+    from .printing import print_table
     from .tables import score_table
 
     results = evaluate_pair(
@@ -105,7 +104,7 @@ def eval_command(
         progress=not quiet,
         predictions_dir=predictions,
     )
-    Console().print(score_table(results))
+    print_table(score_table(results))
     if file is not None:
         try:
             write_results(file, results, versions())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from types import FrameType
 from typing import Any
 
@@ -15,7 +16,7 @@ import click
 
 from ..errors import BistillError
 from ..version import __version__
-from .library_output import hold_back
+from .library_output import give_up_early_without_network, hold_back
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells count it: 128 and the signal's number."""
@@ -55,6 +56,28 @@ def _ending_at_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _say(text: str, *, after_key: bool = False) -> None:
+    """Print what ended a command on a line of its own.
+
+    Args:
+        text: What to print.
+        after_key: Whether a key ended it, which a terminal shows as `^C` without ending the line.
+    """
+    if not _end_bars() and after_key and sys.stderr.isatty():
+        click.echo(err=True)
+    click.echo(text, err=True)
+
+
+def _end_bars() -> bool:
+    """Close the progress bars that whatever was interrupted has left open; tell whether there were any."""
+    module = sys.modules.get("tqdm.std")  # which nobody draws a bar without
+    bars = [] if module is None else [bar for bar in getattr(module.tqdm, "_instances", ()) if not bar.disable]
+    for bar in sorted(bars, key=lambda bar: -abs(bar.pos)):  # from the lowest up: the topmost ends with a new line
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            bar.close()
+    return bool(bars)
+
+
 class _Commands(click.Group):
     """A group whose commands turn this package's errors into exit code 2, and speak for themselves."""
 
@@ -63,6 +86,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, words = super().resolve_command(ctx, args)
         hold_back(quiet="--quiet" in words)
+        give_up_early_without_network()
         return name, command, words
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -78,16 +102,16 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except BistillError as error:
             if main:
-                click.echo(f"Error: {error}", err=True)
+                _say(f"Error: {error}")
             else:
                 time.sleep(_HEAD_START)
             ctx.exit(2)
         except KeyboardInterrupt:
             if main:
-                click.echo(f"Interrupted. {_KEPT}", err=True)
+                _say(f"Interrupted. {_KEPT}", after_key=True)
             ctx.exit(INTERRUPTED)
         except _Terminated:
-            click.echo(f"Ended by SIGTERM. {_KEPT}", err=True)
+            _say(f"Ended by SIGTERM. {_KEPT}")
             ctx.exit(TERMINATED)
 
 

@@ -109,8 +109,7 @@ def _check_picture(file: Path) -> None:
 
 
 def _print_report(report: CutReport) -> None:
-    from rich.console import Console
-
+    from .printing import print_table
     from .tables import number_table
 
     teacher = report.teacher_size
@@ -158,9 +157,8 @@ def _print_report(report: CutReport) -> None:
             f"{each.tokens:,}",
             *(f"{100 * share:.3f}" for share in each.coverage.values()),
         )
-    console = Console()
     for table in (sizes, trimmed, swept):
-        console.print(table)
+        print_table(table)
     click.echo(
         "LRF: layer reduction factor. Lines: those that were held out of the count, on which what stands right of them "
         "was measured. Cut lines: lines with a piece that is dropped."

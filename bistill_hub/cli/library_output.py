@@ -1,4 +1,6 @@
-"""What the libraries behind the commands may print: neither what the commands say themselves, nor noise.
+"""What the libraries behind the commands may print, and how long they may try to reach the Hub.
+
+They print neither what the commands say themselves, nor noise.
 
 Importing this imports none of them. Each is told as soon as it is imported, or at once where that has happened.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import cache
 from typing import Any
 
 import wrapt
@@ -29,11 +32,23 @@ def hold_back(*, quiet: bool) -> None:
     wrapt.when_imported("transformers.utils.logging")(_no_reports)
 
 
+@cache
+def give_up_early_without_network() -> None:
+    """Have huggingface_hub try the first connection once, and not for half a minute; see `first_contact`."""
+    wrapt.when_imported("huggingface_hub.utils._http")(_one_try)
+
+
 def _no_bars(bars: Any) -> None:
     """Switch a library's bars off; that an environment variable forbids it is no news to who has set it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         bars.disable_progress_bars()
+
+
+def _one_try(_http: Any) -> None:
+    from ..first_contact import give_up_early
+
+    give_up_early()
 
 
 def _no_reports(logging: Any) -> None:

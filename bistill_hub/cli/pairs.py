@@ -65,9 +65,9 @@ def pairs_command(
 
 
 def _print(pairs: Sequence[PublishedPair]) -> None:
-    from rich.console import Console
+    from .printing import print_table
 
-    Console().print(_table(pairs))
+    print_table(_table(pairs))
     for pair in pairs:
         if pair.notes:
             click.echo(f"{pair.repo_id}: {'; '.join(pair.notes)}.")

@@ -59,9 +59,11 @@ def plan_command(
 def _print_plan(plan: Plan) -> None:
     from rich.console import Console
 
+    from .printing import print_table
+
     console = Console()
-    console.print(_stage_table(plan))
-    console.print(_source_table(plan))
+    print_table(_stage_table(plan), console)
+    print_table(_source_table(plan), console)
     lines = [_teacher_line(plan.teacher)]
     if plan.seconds is not None:
         lines.append(f"Time, all that is known together: about {_duration(plan.seconds)} on {plan.device}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ Examples:
 @click.option("--private", is_flag=True, help="If the repository is made: only its owners see it.")
 @click.option("--revision", help="Branch, or refs/pr/N to add to that pull request.  [default: the main branch]")
 @click.option("--tag", help="A tag to set at the commit, such as v1.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done to which file, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Check DIR, print what would be done to which file, and do nothing.")
 @click.option(
     "--replace",
     is_flag=True,
@@ -61,13 +62,25 @@ def push_command(
     you may not write to the repository, the commit becomes a pull request. If the upload fails, the repository is as it
     was, and the same command again finishes the job.
 
+    With --dry-run the check comes first as well, and needs no network: findings are listed, or it is said that DIR is
+    fit to be published. What would be done to which file only the Hub can tell; where it cannot be asked, that is said,
+    with exit code 2.
+
     The card that is published calls the pair ORG/NAME; the files in DIR stay as they are. Large files go through Xet
     where hf_xet is installed, which this package's tests do not cover; HF_HUB_DISABLE_XET=1 turns it off.
     """
     from ..hub.push import plan_push, push_pair_to_hub
 
     if dry_run:
-        changes = plan_push(folder, repo_id, revision=revision, replace=replace, smoke=smoke, endpoint=endpoint)
+        changes = plan_push(
+            folder,
+            repo_id,
+            revision=revision,
+            replace=replace,
+            smoke=smoke,
+            endpoint=endpoint,
+            when_fit=partial(_print_fit, folder),
+        )
         _print_plan(changes, repo_id)
         return
     done = push_pair_to_hub(
@@ -96,11 +109,20 @@ def push_command(
         click.echo(f"The tag {tag} was not set: a pull request has none. Set it when it is merged.")
 
 
-def _print_plan(changes: Sequence[Change], repo_id: str) -> None:
-    from rich.console import Console
+def _print_fit(folder: Path, files: Sequence[Path]) -> None:
+    """Say that the check, for which no network is needed, has found nothing."""
     from rich.filesize import decimal
 
-    Console().print(_table(changes, repo_id))
+    size = decimal(sum((folder / file).stat().st_size for file in files))
+    click.echo(f"{folder} was checked, and is fit to be published: {len(files)} files, {size}.")
+
+
+def _print_plan(changes: Sequence[Change], repo_id: str) -> None:
+    from rich.filesize import decimal
+
+    from .printing import print_table
+
+    print_table(_table(changes, repo_id))
     sent = [change.size or 0 for change in changes if change.kind in ("add", "change")]
     deleted = sum(change.kind == "delete" for change in changes)
     if sent or deleted:

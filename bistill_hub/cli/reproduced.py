@@ -69,9 +69,10 @@ def print_reproduction(found: Reproduction) -> None:
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from .printing import print_table
 
     table = Table(title=title)
     for name in columns:
@@ -79,7 +80,7 @@ def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str
     for row in rows:
         table.add_row(*(escape(_printable(cell)) for cell in row))
     if table.row_count:
-        Console().print(table)
+        print_table(table)
 
 
 _NUMBERS = ("published", "reproduced", "difference", "equal predictions", "MB", "relative distance")

@@ -193,6 +193,7 @@ def print_run(finished: RunResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from .printing import print_table
     from .tables import score_table
 
     console = Console()
@@ -202,8 +203,8 @@ def print_run(finished: RunResult) -> None:
     stages.add_column("")
     for stage in finished.stages:
         stages.add_row(stage.name, f"{stage.seconds / 60:.1f}", "finished before" if stage.skipped else "")
-    console.print(stages)
+    print_table(stages, console)
     if finished.results:
-        console.print(score_table(finished.results))
+        print_table(score_table(finished.results), console)
     if finished.repository is not None:
         console.print(f"The pair is in {finished.repository}", soft_wrap=True)

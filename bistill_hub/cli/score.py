@@ -53,12 +53,11 @@ def score_command(
     if file is not None:
         check_output_file("--json", file)
 
-    from rich.console import Console
-
     from ..evaluation.rescoring import score_predictions, write_kept_scores
+    from .printing import print_table
 
     scored = score_predictions(task, source, predictions, against=against, training=training)
-    Console().print(_table(task, scored))
+    print_table(_table(task, scored))
     if file is not None:
         try:
             write_kept_scores(file, task, source, scored)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ..evaluation.results import Result, retention
 from ..pipeline.several import Outcome
 from ..recipe import Recipe
+from .printing import print_table
 
 _NUMBERS = ("student", "teacher", "retention", "minutes")
-_WIDEST = 1000
-"""Characters that a line of the table has at most where it is written to a file."""
 
 
 def print_outcomes(recipes: Sequence[Recipe], outcomes: Sequence[Outcome]) -> None:
@@ -24,12 +22,7 @@ def print_outcomes(recipes: Sequence[Recipe], outcomes: Sequence[Outcome]) -> No
         recipes: All that were to be run.
         outcomes: How those ended that were come to, in the recipes' order.
     """
-    table = outcome_table(recipes, outcomes)
-    console = Console()
-    if not console.is_terminal:  # nobody sees how wide a file is, and places can be copied from it
-        wide = console.options.update(max_width=_WIDEST)
-        console.width = max(console.width, console.measure(table, options=wide).maximum)
-    console.print(table)
+    print_table(outcome_table(recipes, outcomes))
 
 
 def outcome_table(recipes: Sequence[Recipe], outcomes: Sequence[Outcome]) -> Table:

@@ -17,7 +17,7 @@ def number_table(title: str, *columns: str) -> Table:
     """A table whose first column is text and whose others are numbers."""
     table = Table(title=title)
     for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+        table.add_column(name, justify="right" if index else "left")
     return table
 
 
@@ -31,8 +31,7 @@ def score_table(results: Sequence[Result]) -> Table:
         of = "Scores of a smoke run, which say nothing about the pair"
     table = Table(title=f"{of} (%), 95 % bootstrap intervals over examples")
     for name in ("task", "language", "model", "metric", "score", "interval", "trivial", "retention"):
-        number = name in ("score", "trivial", "retention")
-        table.add_column(name, justify="right" if number else "left", min_width=len(name) if number else None)
+        table.add_column(name, justify="right" if name in ("score", "trivial", "retention") else "left")
     for result in results:
         teacher = teachers.get((result.task, result.language))
         kept = None if teacher is None or result is teacher else retention(result, teacher)

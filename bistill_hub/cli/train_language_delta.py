@@ -125,9 +125,8 @@ def _source(value: str) -> TextSource:
 
 
 def _print(record: dict[str, Any], output: Path) -> None:
-    from rich.console import Console
-
     from ..pipeline.stage_files import DELTA_FILE
+    from .printing import print_table
     from .tables import number_table
 
     file = output / DELTA_FILE
@@ -136,5 +135,5 @@ def _print(record: dict[str, Any], output: Path) -> None:
     table.add_row("entries that changed", "", f"{record['entries']:,}")
     table.add_row("share of those that could", "", f"{100 * record['density']:.2f} %")
     table.add_row("MB in the file", "", f"{file.stat().st_size / 1e6:.1f}")
-    Console().print(table)
+    print_table(table)
     click.echo(f"The delta is in {file}")

@@ -135,7 +135,7 @@ def _by_option(error: InputError) -> InputError:
     field, option = "teacher.tokenizer_not_by", "--tokenizer-not-by"
     if error.field != field:
         return error
-    set_it = re.compile(rf"set {re.escape(field)} to (\[.*?\])")
+    set_it = re.compile(rf"set {re.escape(field)} to (\[.*?\]) \(--set .*?\]'\)")
     remedy = set_it.sub(lambda found: f"give {shlex.join(_repeated(option, json.loads(found[1])))}", error.remedy)
     return InputError(error.problem, field=option, value=error.value, remedy=remedy)
 
@@ -145,8 +145,7 @@ def _repeated(option: str, values: Iterable[str]) -> list[str]:
 
 
 def _print_trimmed(student: StageRecord) -> None:
-    from rich.console import Console
-
+    from .printing import print_table
     from .tables import number_table
 
     table = number_table("Encoder", "model", "tokens", "parameters", "MB in fp32")
@@ -155,4 +154,4 @@ def _print_trimmed(student: StageRecord) -> None:
         table.add_row(
             name, f"{size['vocabulary']:,}", f"{size['parameters']:,}", f"{size['parameters'] * 4 / 1e6:,.1f}"
         )
-    Console().print(table)
+    print_table(table)

@@ -99,7 +99,7 @@ def _shown(value: Any) -> str:
 
 def description_of(facts: CardFacts, trained: TrainedTask) -> str:
     """What the pull request says: scores, data, settings, versions; `facts` have the task's results alone."""
-    from ..cards.tables import evaluation
+    from ..cards.tables import evaluation, stage_loss
     from ..pipeline.manifest import versions
 
     of = "Scores of a synthetic demonstration" if facts.synthetic else "Scores"
@@ -115,7 +115,7 @@ def description_of(facts: CardFacts, trained: TrainedTask) -> str:
         for name, source in trained.data.recipe.sources.items()
     ]
     stages = [
-        (row["name"], row["settings"], row["loss"], f"{row['seconds'] / 60:.1f}")
+        (row["name"], row["settings"], stage_loss(row), f"{row['seconds'] / 60:.1f}")
         for row in facts.training["stages"]
         if row["name"] in trained.records
     ]
@@ -126,7 +126,7 @@ def description_of(facts: CardFacts, trained: TrainedTask) -> str:
         "\n".join(scores),
         f"{base} {load}",
         "\n".join(["Data:", "", *sources]),
-        "\n".join(_table(("stage", "settings", "final loss", "minutes"), stages)),
+        "\n".join(_table(("stage", "settings", "loss", "minutes"), stages)),
         f"Seed {trained.recipe.seed}, at most {trained.data.recipe.max_length} sub-words an input. Made with {made}.",
     ]
     return "\n\n".join(parts)

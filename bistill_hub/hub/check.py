@@ -24,6 +24,7 @@ from ..sentence_encoders import MODULES_FILE, check_modules
 from ..sources import file_sha256
 from .check_card import check_card, check_results
 from .check_model import check_loading, check_tokenizer
+from .claims import Claim, claims_of
 from .pair_folder import CONFIG_FILE, LEADS_ELSEWHERE, TOKENIZER_FILES, PairFolder, delta_file, opened
 from .released import released_code
 from .report import Finding, Findings, Report
@@ -33,7 +34,7 @@ from .rerun import Again, check_again
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["CHECKS", "Finding", "Report", "check_pair"]
+__all__ = ["CHECKS", "Claim", "Finding", "Report", "check_pair"]
 
 RECIPE_FILE = "recipe.json"
 _NECESSARY = (CONFIG_FILE, BASE_FILE, *TOKENIZER_FILES, CARD_FILE, RECIPE_FILE, FACTS_FILE, *TRAVELLING_FILES)
@@ -62,7 +63,7 @@ def check_pair(
         progress: Show progress bars.
 
     Returns:
-        All findings; a good pair has none.
+        All findings, of which a good pair has none, and what a person has to read.
 
     Raises:
         InputError: there is no such pair, it cannot be fetched, or the test data cannot be had.
@@ -100,7 +101,8 @@ def check_pair(
             check_again(inspected, again, collected)
             findings += collected.found
             done.append("rerun")
-    return Report(os.fspath(pair), commit, tuple(findings), tuple(done), tuple(inspected.notes))
+        to_read = claims_of(inspected)
+    return Report(os.fspath(pair), commit, tuple(findings), tuple(done), tuple(inspected.notes), to_read)
 
 
 def check_structure(pair: PairFolder, findings: Findings) -> None:

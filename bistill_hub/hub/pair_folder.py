@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,12 @@ LEADS_ELSEWHERE = (
     "custom_pipelines",
 )
 """Fields of config.json through which transformers would fetch or run code from somewhere else."""
+
+_MANIFEST_FILE = "manifest.json"
+"""In the folder of a run's stage that is finished."""
+
+_WITHIN = ("package/repository", "repository")
+"""Where in the folder of a run, or of a further task, its pair is."""
 
 _DELTA = re.compile(r"tasks/([a-z0-9_-]+)/delta\.safetensors")
 
@@ -133,7 +140,7 @@ def opened(folder: Path, files: tuple[str, ...]) -> Iterator[PairFolder]:
             f"there is neither {CONFIG_FILE} nor {BASE_FILE}",
             field="pair",
             value=str(folder),
-            remedy="name a folder that a run packaged, or a published pair's Hub id",
+            remedy=_where_the_pair_is(folder, files),
         )
     with tempfile.TemporaryDirectory(prefix="bistill-check-") as place:
         models = Path(place)
@@ -151,6 +158,19 @@ def opened(folder: Path, files: tuple[str, ...]) -> Iterator[PairFolder]:
                 remedy="name a folder that a run packaged, or a published pair's Hub id",
             )
         yield pair
+
+
+def _where_the_pair_is(folder: Path, files: tuple[str, ...]) -> str:
+    """What to name in place of a folder that holds no pair itself, such as a run's."""
+    for place in _WITHIN:
+        if f"{place}/{CONFIG_FILE}" in files and f"{place}/{BASE_FILE}" in files:
+            return f"the pair is in a folder below this one, name that: {folder / place}"
+    if RECIPE_FILE in files and f"student/{_MANIFEST_FILE}" in files:
+        return (
+            "a run's folder holds a pair in package/repository once it is finished: give its `bistill run` command "
+            f"again, or package what is finished with `bistill package {shlex.quote(str(folder))} --to FOLDER`"
+        )
+    return "name a folder that a run packaged, or a published pair's Hub id"
 
 
 def results_file(task: str) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,10 +20,10 @@ from ..cards.card import CARD_FILE, read_card, rendered_card
 from ..cards.facts import FACTS_FILE, CardFacts, read_facts, write_facts
 from ..cards.rendering import percent
 from ..cards.sections import LIMITS, merge_sections
-from ..errors import InputError
+from ..errors import BistillError, InputError
 from .check import Finding, check_pair
 from .check_card import SMOKE_RUN
-from .refusals import explained
+from .refusals import NoAnswerError, OfflineError, explained
 from .remote import Change, Kind, Plan, Published, check_destination, plan_changes, publish
 from .repository import files_of, is_allowed
 
@@ -58,8 +58,11 @@ def plan_push(
     replace: bool = False,
     smoke: bool = False,
     endpoint: str | None = None,
+    when_fit: Callable[[Sequence[Path]], object] = lambda files: None,
 ) -> tuple[Change, ...]:
     """Tell what `push_pair_to_hub` would do to each file of the repository; nothing is uploaded, and nothing is made.
+
+    The pair is checked first, for which no network is needed.
 
     Args:
         folder: The packaged pair.
@@ -68,17 +71,31 @@ def plan_push(
         replace: Whether to delete tasks that the repository has and the folder lacks.
         smoke: Whether a smoke run may be published.
         endpoint: The server's address; None for the one of HF_ENDPOINT, or the Hub itself.
+        when_fit: Called with the pair's files when the check has found nothing, before the Hub is asked.
 
     Returns:
         The changes, by path.
 
     Raises:
         InputError: the pair may not be published, or not there.
-        BistillError: the Hub did not answer as it should.
+        BistillError: the Hub could not be asked, or did not answer as it should.
     """
     options: dict[str, Any] = {"revision": revision, "replace": replace, "smoke": smoke, "endpoint": endpoint}
-    with _checked(folder, repo_id, **options) as pair:
-        return pair.plan.changes
+    check_destination(repo_id, endpoint=endpoint, online=False)
+    try:
+        with _checked(folder, repo_id, when_fit=when_fit, **options) as pair:
+            return pair.plan.changes
+    except OfflineError as error:
+        raise _not_asked(repo_id, "offline mode", error.remedy) from error
+    except NoAnswerError as error:
+        raise _not_asked(repo_id, error.reason, "see to the network, and give the same command again") from error
+
+
+def _not_asked(repo_id: str, reason: str, remedy: str) -> BistillError:
+    return BistillError(
+        f"{repo_id}: the Hub could not be asked ({reason}), so it is not known whether there is such a repository, nor "
+        f"what a push would add, change or delete in it. {remedy[:1].upper()}{remedy[1:]}."
+    )
 
 
 def push_pair_to_hub(
@@ -149,9 +166,9 @@ def _checked(
     replace: bool,
     smoke: bool,
     endpoint: str | None,
+    when_fit: Callable[[Sequence[Path]], object] = lambda files: None,
 ) -> Iterator[_Checked]:
     source = Path(folder)
-    check_destination(repo_id, endpoint=endpoint)
     if not source.is_dir():
         raise InputError(
             "there is no such folder", field="folder", value=str(source), remedy="name a pair that a run packaged"
@@ -161,6 +178,7 @@ def _checked(
     with TemporaryDirectory(prefix="bistill-push-") as place:
         stage = Path(place)
         files = [file for file in files_of(source) if is_allowed(file.as_posix())]
+        when_fit(files)
         for file in files:
             (stage / file).parent.mkdir(parents=True, exist_ok=True)
             _link_or_copy(source / file, stage / file)

@@ -11,11 +11,31 @@ from typing import TYPE_CHECKING
 from ..errors import BistillError, InputError, first_line
 
 if TYPE_CHECKING:
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 MOVED = "the branch moved while uploading; give the command again"
 _TOKEN = re.compile(r"(hf_|Bearer\s+)[\w.~+/=-]+")
+
+
+class OfflineError(InputError):
+    """huggingface_hub is told to stay offline."""
+
+
+class NoAnswerError(BistillError):
+    """The Hub did not answer: there is no connection, or it broke.
+
+    Args:
+        repo_id: The repository that was asked for.
+        reason: What the client says of it.
+    """
+
+    def __init__(self, repo_id: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"{repo_id}: the connection to the Hub broke, or there is none, or its answer cannot be read ({reason}). "
+            "See to the network and give the same command again: it goes on from what the Hub has."
+        )
 
 
 @contextmanager
@@ -37,7 +57,7 @@ def explained(repo_id: str) -> Iterator[None]:
     except BistillError:
         raise
     except OfflineModeIsEnabled as error:
-        raise offline(repo_id) from error
+        raise _unasked(repo_id, error) from error
     except HFValidationError as error:
         raise bad_name(repo_id) from error
     except LocalTokenNotFoundError as error:
@@ -72,21 +92,24 @@ def bad_name(repo_id: str) -> InputError:
     )
 
 
-def offline(repo_id: str) -> InputError:
+def offline(repo_id: str) -> OfflineError:
     """Say that huggingface_hub is told to stay offline."""
-    return InputError(
+    return OfflineError(
         "the Hub cannot be asked in offline mode",
         file=repo_id,
         remedy="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, and give the command again",
     )
 
 
-def _broken_off(repo_id: str, error: BaseException) -> BistillError:
-    reason = _public(first_line(error)) if isinstance(error, Exception) else type(error).__name__
-    return BistillError(
-        f"{repo_id}: the connection to the Hub broke, or there is none, or its answer cannot be read ({reason}). See to"
-        " the network and give the same command again: it goes on from what the Hub has."
-    )
+def _unasked(repo_id: str, error: OfflineModeIsEnabled) -> BistillError:
+    """Tell offline mode, and a network that there is not, apart."""
+    from ..first_contact import NoConnectionError
+
+    return _broken_off(repo_id, error) if isinstance(error, NoConnectionError) else offline(repo_id)
+
+
+def _broken_off(repo_id: str, error: BaseException) -> NoAnswerError:
+    return NoAnswerError(repo_id, _public(first_line(error)) if isinstance(error, Exception) else type(error).__name__)
 
 
 _REFUSALS = {

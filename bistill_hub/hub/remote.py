@@ -93,7 +93,12 @@ def _nothing(path: str) -> bool:
 
 
 def check_destination(
-    repo_id: str, *, create_pr: bool = False, tag: str | None = None, endpoint: str | None = None
+    repo_id: str,
+    *,
+    create_pr: bool = False,
+    tag: str | None = None,
+    endpoint: str | None = None,
+    online: bool = True,
 ) -> None:
     """Refuse what nothing could be published to, without asking the Hub.
 
@@ -102,6 +107,7 @@ def check_destination(
         create_pr: Whether to open a pull request.
         tag: A tag to set.
         endpoint: The server's address; None for the one of HF_ENDPOINT, or the Hub itself.
+        online: Whether the Hub is to be asked next, which offline mode forbids.
 
     Raises:
         InputError: it is no such name or address, a pull request is to be tagged, or huggingface_hub is offline.
@@ -125,7 +131,7 @@ def check_destination(
         raise InputError(
             "a pull request is not tagged", field="tag", value=tag, remedy="tag the repository when it is merged"
         )
-    if is_offline_mode():
+    if online and is_offline_mode():
         raise offline(repo_id)
 
 

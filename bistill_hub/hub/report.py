@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, first_line
+from .claims import Claim
 
 _LONGEST = 600
 """Characters of a problem: what an altered file holds may be of any length."""
@@ -41,6 +42,7 @@ class Report:
         findings: Everything that is wrong, in the order of the checks.
         checks: The checks that were done, in order. What cannot be looked at because of a finding is left out.
         notes: What was not compared, and why.
+        to_read: What the pair says that no check can verify: a person has to read it. No findings.
     """
 
     pair: str
@@ -48,6 +50,7 @@ class Report:
     findings: tuple[Finding, ...]
     checks: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    to_read: tuple[Claim, ...] = ()
 
 
 class Findings:

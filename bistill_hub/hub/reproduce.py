@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _NECESSARY = (CONFIG_FILE, RECIPE_FILE)
 _SMALL = (*_NECESSARY, FACTS_FILE, SIZE_AND_SPEED_FILE, *TOKENIZER_FILES)
 _TEACHER = "teacher.model"
+_NOT_BY = "teacher.tokenizer_not_by"
 
 _UNNAMED = "published:"
 """Begins what stands in for a file or folder of which the recipe has the name alone."""
@@ -131,8 +132,13 @@ def _prepare(
     fetched = fetch_pair(pair, revision, endpoint, necessary=_NECESSARY, use="can be reproduced", wanted=_is_small)
     published = read_published(fetched.folder / RECIPE_FILE)
     original = _recipe_of(fetched, published)
+    named = [] if _NOT_BY in changes else _classes_of_the_card(fetched, published)
+    if named:
+        original = original.replace({_NOT_BY: named})
     private = _private_models(fetched, original)
-    recipe = _stand_ins(original, private).replace(_keeping_how_it_is_read(changes, original))
+    recipe = _stand_ins(original, private).replace(
+        {"unverified": original.unverified, **_keeping_how_it_is_read(changes, original)}
+    )
     if tasks is not None:
         recipe = recipe.only(list(tasks))
     command = _command(fetched, changes, tasks)
@@ -156,7 +162,7 @@ def _prepare(
         command=command,
         changes=differing,
         left_out=tuple(task.name for task in original.tasks if task.name not in done),
-        notes=_notes(fetched, original, recipe, private),
+        notes=(*_notes(fetched, original, recipe, private), *_note_on_classes(named)),
     )
 
 
@@ -175,6 +181,26 @@ def _recipe_of(pair: FetchedPair, published: PublishedFields) -> Recipe:
             field=error.field,
             remedy=f"install bistill-hub {wrote}",
         ) from error
+
+
+def _classes_of_the_card(pair: FetchedPair, published: PublishedFields) -> list[str]:
+    """Name the classes that build another tokenizer, where the recipe is of before there was a field for them.
+
+    The cards of that time name them all the same.
+    """
+    if "tokenizer_not_by" in published.fields.get("teacher", {}) or FACTS_FILE not in pair.files:
+        return []
+    try:
+        named = json.loads((pair.folder / FACTS_FILE).read_text(encoding="utf-8"))["vocabulary"]["not_by"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return [str(name) for name in named] if isinstance(named, list) else []
+
+
+def _note_on_classes(named: Sequence[str]) -> list[str]:
+    if not named:
+        return []
+    return [f"{_NOT_BY}: recipe.json is older than this field, so what the card names was taken: {', '.join(named)}."]
 
 
 def _sources(recipe: Recipe) -> list[tuple[str, Any]]:
@@ -225,7 +251,8 @@ def _private_models(pair: FetchedPair, recipe: Recipe) -> dict[str, str]:
 def _stand_ins(recipe: Recipe, private: Mapping[str, str]) -> Recipe:
     """Put something that is no file's name for each thing that the user has to name."""
     files = {f"{name}.path": source.path for name, source in _sources(recipe) if source.path is not None}
-    return recipe.replace({name: f"{_UNNAMED}{Path(value).name}" for name, value in {**files, **private}.items()})
+    named = {name: f"{_UNNAMED}{Path(value).name}" for name, value in {**files, **private}.items()}
+    return recipe.replace({**named, "unverified": recipe.unverified})
 
 
 def _keeping_how_it_is_read(changes: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:

@@ -145,7 +145,9 @@ def _quiet() -> Iterator[None]:
 def _reason(error: Exception) -> str:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    if isinstance(error, OfflineModeIsEnabled):
+    from ..first_contact import NoConnectionError
+
+    if isinstance(error, OfflineModeIsEnabled) and not isinstance(error, NoConnectionError):
         return "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
     return first_line(error).rstrip(".")
 

@@ -157,7 +157,7 @@ def card_text(pair: NewPair) -> str:
     """Write what the section on limits of the pair's card begins as: what nobody but its contributor can say."""
     tasks = ", ".join(pair.tasks) or "no task"
     lines = (
-        f"**Intended use.** {TO_FILL_IN} who may use this pair for what ({tasks}), and for what it is not meant.",
+        f"**Not for.** {TO_FILL_IN} what this pair ({tasks}) must not be used for, and by whom.",
         f"**Text.** {TO_FILL_IN} of which kind and time the {pair.source[1]} and the {pair.target[1]} text are, who "
         "wrote them, and under which licences.",
         *(
@@ -165,7 +165,7 @@ def card_text(pair: NewPair) -> str:
             if pair.tasks
             else []
         ),
-        f"**Limits and biases.** {TO_FILL_IN} which domains, dialects and spellings are missing, and what else is "
+        f"**Gaps and biases.** {TO_FILL_IN} which domains, dialects and spellings are missing, and what else is "
         "known to go wrong.",
     )
     return "\n\n".join(lines) + "\n"
@@ -205,7 +205,10 @@ def recipe_text(pair: NewPair, folder: Path) -> str:
         ")",
     ]
     head = _HEAD.format(
-        what=_plain(f"{pair.source[1]} and {pair.target[1]} out of {Path(pair.teacher).name}: `uv run {script.name}`."),
+        what=_plain(
+            f"{pair.source[1]} and {pair.target[1]} out of {Path(pair.teacher).name}: `bistill run {script.name}`."
+        ),
+        script=script.name,
         imports="\n".join(_imports("\n".join(body))),
     )
     return head + "\n".join(body) + _TAIL
@@ -215,7 +218,10 @@ _HEAD = '''# /// script
 # requires-python = ">=3.11"
 # dependencies = ["bistill-hub"]
 # ///
-"""{what}"""
+"""{what}
+
+`uv run {script}` does the same wherever uv can fetch bistill-hub by its name.
+"""
 
 import sys
 from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from transformers import AutoConfig
 from ..cards.facts import CardFacts, LossCurve, ModelFacts
 from ..evaluation.results import RESULTS_FILE, read_results
 from ..evaluation.speed import SIZE_AND_SPEED_FILE, read_size_and_speed
+from ..families import NEVER_RUN
 from ..hub.repository import PairModel, package_pair, write_model
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
 from ..recipe import Recipe, TaskRecipe
+from ..recipe_changes import facts_of_tasks
 from ..sentence_encoders import carry_modules
 from ..sources import LabelledSource
 from ..teacher import load_tokenizer
@@ -68,6 +70,7 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
             "machines": list(dict.fromkeys(stage.machine for stage in stages)),
             "language_deltas": {code: shown_name(name) for code, name in recipe.teacher.language_deltas.items()},
             "labelled": {task.name: labelled_row(task) for task in recipe.tasks if task.name in deltas},
+            "unverified": unverified_facts(recipe, deltas),
         },
         corpora=student.facts["corpora"],
         datasets=_hub_datasets(recipe),
@@ -149,11 +152,12 @@ def training_row(stage: StageRecord) -> dict[str, Any]:
     for field in ("model", "delta"):  # what lies on this machine is nobody else's
         if settings.get(field) is not None:
             settings[field] = shown_name(settings[field])
-    loss = stage.facts.get("loss")
+    loss, updates = stage.facts.get("loss"), stage.facts.get("loss_updates")
     return {
         "name": stage.name,
         "settings": ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None),
         "loss": "" if loss is None else f"{loss:.4g}",
+        **({"loss_updates": updates} if updates else {}),
         "seconds": stage.seconds,
     }
 
@@ -161,6 +165,11 @@ def training_row(stage: StageRecord) -> dict[str, Any]:
 def labelled_row(task: TaskRecipe) -> dict[str, str]:
     """What the card's table of labelled data says of a task: what it was learnt from and what chose the best pass."""
     return {role: _described(task.sources[role]) for role in ("train", "validation")}
+
+
+def unverified_facts(recipe: Recipe, tasks: Collection[str]) -> list[str]:
+    """What the card names as unverified: of what is packaged, and not that nobody has run the recipe, which is run."""
+    return [fact for fact in facts_of_tasks(recipe.unverified, tasks) if fact != NEVER_RUN]
 
 
 def _described(source: LabelledSource) -> str:

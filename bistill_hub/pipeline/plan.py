@@ -6,21 +6,20 @@ Nothing is downloaded and nothing is written.
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..distillation.checkpoints import COMPLETE_FILE
-from ..distillation.stage_records import TICKET_FILE, of_iteration, selects
+from ..distillation.stage_records import selects
 from ..errors import InputError
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
 from .manifest import MANIFEST_FILE, STARTED_FILE, WORK_FOLDER, StageRecord, finished, started
 from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage, stages_of
 from .preflight import TaskData
+from .reached import training_reached
 from .survey import SAMPLED_EXAMPLES, Facts, SourcePlan, TeacherPlan, look, scores_of
 from .trial import Trial, on_the_hub
 
@@ -29,8 +28,6 @@ State = Literal["finished", "started", "to do", "to do again"]
 _MOMENTS = 2
 _CHECKPOINTS = 3
 """Checkpoints that lie side by side at most: two are kept, and a third is written before the older of them goes."""
-
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,27 +203,9 @@ def reached(stage: Stage, place: Path, updates: Sequence[int] | None, facts: Fac
     work = place / WORK_FOLDER
     if task is not None and part == "evaluation":
         return 0, f"{len(_scored(facts, work))} of {len(scores_of(facts))} scores are there"
-    if task is not None and not part.endswith("teacher"):
-        settings = task.recipe.distillation
-        rounds = settings.iterations if selects(settings.density, settings.iterations) else 0
-        work = work if rounds else work / "sparse"
-        for iteration in range(rounds, 0, -1):
-            before = sum(updates[: 2 * iteration - 1]) if updates else 0
-            which = f" of iteration {iteration}" if iteration > 1 else ""
-            if (work / of_iteration(TICKET_FILE, iteration)).is_file():
-                update = _newest_checkpoint(work / of_iteration("sparse", iteration))
-                return before + update, f"goes on from update {update} of the sparse stage{which}"
-            if update := _newest_checkpoint(work / of_iteration("dense", iteration)):
-                before -= updates[2 * iteration - 2] if updates else 0
-                return before + update, f"goes on from update {update}{which}"
-    update = _newest_checkpoint(work)
-    return update, f"goes on from update {update}" if update else "goes on from its beginning"
-
-
-def _newest_checkpoint(folder: Path) -> int:
-    """Return the update of the newest whole checkpoint; 0 where there is none."""
-    whole = [file.parent.name for file in folder.glob(f"checkpoint-*/{COMPLETE_FILE}")]
-    return max((int(match[1]) for name in whole if (match := _CHECKPOINT.fullmatch(name))), default=0)
+    found = training_reached(work)
+    behind = {"": 0, "dense": 2 * found.iteration - 2, "sparse": 2 * found.iteration - 1}[found.part]
+    return found.update + sum(updates[:behind] if updates else ()), str(found)
 
 
 def _scored(facts: Facts, work: Path) -> list[tuple[str, str]]:
@@ -308,10 +287,16 @@ def free_megabytes(folder: Path) -> float:
 
 def _notes(facts: Facts, *, tried: bool, cut: bool) -> tuple[str, ...]:
     notes = []
-    if facts.features:
+    if facts.features and facts.tokenizer is None:
         notes.append(
-            f"Updates of a task are counted from its first {SAMPLED_EXAMPLES} training examples, exactly where there "
-            "are no more."
+            "The number of a task's updates is an estimate: each training example is taken for one model input. A long "
+            "text becomes several, which the teacher's tokenizer would tell; it is not here."
+        )
+    elif facts.features:
+        notes.append(
+            f"The number of a task's updates is estimated from its first {SAMPLED_EXAMPLES} training examples: from "
+            "how many model inputs they become, for a long text becomes several. Where there are no more examples, it "
+            "is exact."
         )
     if tried:
         notes.append(

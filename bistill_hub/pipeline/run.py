@@ -27,7 +27,16 @@ from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..recipe import Recipe
 from ..tasks import get_task
 from .counted_text import read_text
-from .manifest import MANIFEST_FILE, StageRecord, complete, finished, made_of_others, write_json
+from .manifest import (
+    MANIFEST_FILE,
+    WORK_FOLDER,
+    StageRecord,
+    complete,
+    finished,
+    made_of_others,
+    started,
+    write_json,
+)
 from .order import (
     PHASE_1,
     SPEED,
@@ -44,6 +53,7 @@ from .order import (
 from .packaging import REPOSITORY_FOLDER, package_run
 from .preflight import TaskData, check_writable, preflight, read_task
 from .processes import ALONE, Processes, join, started_processes
+from .reached import training_reached
 from .shared import Shared, SharingRun
 
 RUNS_FOLDER = "runs"
@@ -276,20 +286,31 @@ def do_stages(
     console = Console(stderr=True, quiet=not progress)
     records = list(before)
     for number, stage in enumerate(stages, 1):
-        console.print(f"[bold]Stage {number} of {len(stages)}:[/bold] {stage.name}")
         done = by_name(records)
         try:
             work = partial(stage.work, done=done)
             inputs = stage.inputs(done)
             place = folder / stage.slug if place_of is None else place_of(stage, inputs)
-            if progress and made_of_others(stage.name, place, inputs):
-                console.print(f"{stage.name}: made of other inputs, will be made again")
+            if progress:
+                told = ", ".join(filter(None, (stage.name, _state(stage, place, inputs))))
+                console.print(f"[bold]Stage {number} of {len(stages)}:[/bold] {told}")
+                if made_of_others(stage.name, place, inputs):
+                    console.print(f"{stage.name}: made of other inputs, will be made again")
             records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
             if keep is not None:
                 keep(records[-1])
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _explained(error, stage, folder) from error
     return records
+
+
+def _state(stage: Stage, place: Path, inputs: Mapping[str, Any]) -> str:
+    """What is there of a stage before it is done; empty where nothing is."""
+    if finished(stage.name, place, inputs) is not None:
+        return "finished before"
+    if not started(place, inputs):
+        return ""
+    return str(training_reached(place / WORK_FOLDER)) if stage.trains else "begun before"
 
 
 def _explained(error: Exception, stage: Stage, folder: Path) -> Exception:

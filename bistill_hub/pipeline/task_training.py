@@ -44,7 +44,7 @@ from .processes import join
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from .stage_files import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE
-from .training import best_of, common_arguments
+from .training import best_of, common_arguments, last_loss
 
 
 def tune_teacher(
@@ -115,7 +115,7 @@ def tune_teacher(
     return {
         "curve": curve,
         "settings": _told(settings),
-        "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),
+        **last_loss(curve),
         "validation": best_of(curve, metric, max),
         **language,
     }
@@ -240,7 +240,7 @@ def distil_task(
         "learns_from": settings.learns_from,
         "density": delta.density,
         "entries": delta.entries,
-        "loss": next((entry["loss"] for entry in reversed(curve) if "loss" in entry), None),
+        **last_loss(curve),
         "validation": best_of(curve, f"eval_{task.main_metric}", max),
     }
 

@@ -38,13 +38,14 @@ def check_tokenizer_classes(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, 
     named = recipe.teacher.tokenizer_not_by
     found = rebuilding_classes(tokenizer, config, named)
     if found:
+        wanted = json.dumps([*named, *found])
         raise InputError(
             "; ".join(found.values()),
             field="teacher.tokenizer_not_by",
             value=list(named),
-            remedy=f"set teacher.tokenizer_not_by to {json.dumps([*named, *found])}, and those who use the pair load "
-            "its tokenizer with AutoTokenizer, as the card will say; or take a teacher whose tokenizer is saved under "
-            "its own class",
+            remedy=f"set teacher.tokenizer_not_by to {wanted} (--set 'teacher.tokenizer_not_by={wanted}'), and those "
+            "who use the pair load its tokenizer with AutoTokenizer, as the card will say; or take a teacher whose "
+            "tokenizer is saved under its own class",
         )
 
 

@@ -11,7 +11,9 @@ import json
 import shutil
 from pathlib import Path
 
+from bistill_hub.cards.tables import stage_loss
 from bistill_hub.evaluation.results import Result, read_results, retention
+from bistill_hub.pipeline.training import last_loss
 
 _BESIDE = {"f1": ("precision", "recall", "exact_match")}
 """Other metrics that are shown beside a main one, where a task has them."""
@@ -65,17 +67,27 @@ def _by_label(results: list[Result]) -> list[str]:
 
 
 def _stages(stages: list[dict[str, object]]) -> list[str]:
-    lines = ["| stage | minutes | last loss | best on development data | settings |", "|---|---:|---:|---:|---|"]
+    lines = ["| stage | minutes | loss | best on development data | settings |", "|---|---:|---:|---:|---|"]
     for stage in stages:
         facts = stage["facts"]
         settings = ", ".join(f"{k} {v}" for k, v in (facts.get("settings") or {}).items() if v is not None)
-        loss, best = facts.get("loss"), facts.get("validation")
+        best = facts.get("validation")
         lines.append(
-            f"| {stage['stage']} | {stage['seconds'] / 60:.1f} | {'' if loss is None else f'{loss:.4g}'} | "
+            f"| {stage['stage']} | {stage['seconds'] / 60:.1f} | {_loss(stage)} | "
             f"{'' if best is None else f'{100 * best:.1f}'} | {settings} |"
         )
     total = sum(stage["seconds"] for stage in stages) / 60
     return [*lines, f"| all | {total:.1f} | | | |"]
+
+
+def _loss(stage: dict[str, object]) -> str:
+    """The stage's loss; of a training on labels its end, read off its curve, for older records hold the last value."""
+    facts = stage["facts"]
+    if stage["stage"] != "phase 1" and facts.get("curve"):
+        facts = last_loss(facts["curve"])
+    loss = facts.get("loss")
+    row = {"name": stage["stage"], "loss": "" if loss is None else f"{loss:.4g}"}
+    return stage_loss({**row, "loss_updates": facts.get("loss_updates")})
 
 
 def _curve(stage: dict[str, object]) -> list[str]:

@@ -45,6 +45,7 @@ ALL_HOSTILE = replace(
         "machines": [HOSTILE],
         "language_deltas": {HOSTILE: HOSTILE},
         "labelled": {HOSTILE: {"train": HOSTILE, "validation": HOSTILE}},
+        "unverified": [HOSTILE],
     },
     corpora={HOSTILE: {"name": HOSTILE, "lines": 1, "tokens": 2}},
     versions={HOSTILE: HOSTILE},
@@ -304,6 +305,16 @@ def test_made_up_data_are_labelled_before_anything_else():
     assert "Synthetic" not in render_card(FACTS)
 
 
+def test_what_nobody_has_verified_stands_with_the_training_and_older_facts_go_without():
+    table = [["marked as unverified in the recipe"], *([fact] for fact in FULL.training["unverified"])]
+    assert table in tables(render_card(FULL))
+    assert "| marked as unverified in the recipe |" in section(render_card(FULL), "Training")
+    assert "unverified" not in FACTS.training
+    without = replace(FACTS, training={**FACTS.training, "unverified": []})
+    assert render_card(without) == render_card(FACTS)
+    assert "unverified" not in render_card(FACTS)
+
+
 def test_the_contributor_s_own_words_keep_their_markdown():
     kept = f"<!-- bistill:keep limits -->\n{FACTS.limits}\n<!-- bistill:end limits -->"
     assert section(render_card(FACTS), "Limits and biases") == kept
@@ -333,14 +344,16 @@ class TestHostileValues:
 
     def test_the_tables_hold_them_as_they_are(self, card):
         shapes = [[len(row) for row in table] for table in tables(render_card(FULL))]
-        glance, scores, _, tokenizer, corpora, labelled, stages = tables(card)
+        glance, scores, _, tokenizer, corpora, labelled, stages, unverified = tables(card)
         assert [len(row) for row in glance] == shapes[0]
         assert {len(row) for row in scores} == set(shapes[1])
         assert {len(row) for row in (*tokenizer, *corpora, *labelled, *stages)} == {8, 4, 3}
         for row in scores[1:]:
             assert (row[0], row[1], row[2]) == (ONE_LINE, f"{ONE_LINE} ({ONE_LINE})", ONE_LINE)
         assert tokenizer[1][0] == corpora[1][0] == corpora[1][1] == ONE_LINE
-        assert stages[1][:3] == labelled[1] == [ONE_LINE] * 3
+        assert labelled[1] == [ONE_LINE] * 3
+        assert stages[1][:3] == [ONE_LINE, ONE_LINE, f"{ONE_LINE} (last one logged)"]
+        assert unverified[1] == [ONE_LINE]
 
     def test_no_heading_markup_or_html_comes_out_of_them(self, card):
         tokens = parsed(card)

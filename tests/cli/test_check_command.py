@@ -6,6 +6,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
+from bistill_hub.cards.sections import read_section
 from bistill_hub.cli.check import check_command
 from bistill_hub.cli.group import _Commands
 
@@ -38,14 +39,40 @@ def test_a_good_pair_gives_exit_code_0(check, runs):
     result = check(runs["bert"].repository)
     assert result.exit_code == 0, result.output
     assert result.stdout.count("nothing") == 7
-    assert result.stdout.splitlines()[-1] == f"{runs['bert'].repository}: no findings."
+    assert f"{runs['bert'].repository}: no findings." in result.stdout.splitlines()
     assert not result.stderr
+
+
+def test_what_only_a_person_can_tell_ends_it(check, runs, ner_files, tmp_path):
+    folder = shutil.copytree(runs["bert"].repository, tmp_path / "copy")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["unverified"] = ["text: its\x1b[2J licence"]
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    card = folder / "README.md"
+    limits = read_section(card.read_text(), "limits")
+    card.write_text(card.read_text().replace(limits, f"{limits}\n{'and so on ' * 100}\n"))
+    result = check(folder)
+    assert result.exit_code == 0, result.output
+    _, title, listed = result.stdout.partition("To be read by a person, for no program can tell whether it is true:\n")
+    assert title
+    said = dict(line.strip().partition(": ")[::2] for line in listed.splitlines())
+    assert said["license"] == "apache-2.0"
+    assert said["unverified"] == "text: its?[2J licence"
+    assert said["limits"].startswith(" ".join(limits.split()))
+    assert said["limits"].endswith(" characters are in README.md)")
+    name = ner_files["en"]["train"].name
+    assert said["tasks.ner.train"].startswith(f"{name}, a file on the publisher's machine, SHA-256 ")
+    report = json.loads(check(folder, "--json").stdout)
+    assert [claim["what"] for claim in report["to_read"]] == [
+        line.strip().partition(": ")[0] for line in listed.splitlines()
+    ]
+    assert report["findings"] == []
 
 
 def test_findings_are_told_one_a_line_with_exit_code_1(check, altered):
     result = check(altered)
     assert result.exit_code == 1, result.output
-    lines = result.stdout.splitlines()
+    lines = result.stdout.partition("To be read by a person")[0].splitlines()
     assert lines[-4].startswith("files: setup.py: a file that no pair has. Remove it; a pair is")
     assert lines[-3].startswith("card: README.md: license: ")
     assert lines[-2].startswith("card: README.md: line ")

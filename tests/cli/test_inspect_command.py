@@ -1,6 +1,7 @@
 """`bistill inspect` prints and draws what a cut would give; bad input gets one sentence and exit code 2."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -78,6 +79,8 @@ def test_tables_and_picture_tell_what_the_library_finds(inspect, tiny_teacher_di
     )
     for number in numbers(report):
         assert number in result.stdout
+    assert "…" not in result.stdout
+    assert re.search("language *┃ *tokens *┃ *kept % *┃ *lines *┃ *cut lines % *┃ *unknown %", result.stdout)
     assert "LRF 6" in result.stdout
     assert "LRF 1 " not in result.stdout
     assert "The picture is in bert-en-sw.png" in result.stdout

@@ -275,7 +275,7 @@ def test_what_the_hub_has_is_told_and_goes_into_the_recipe(place, hub):
         "en: data sets on the Hub: none is tagged with this language",
         "yo: language SFT for this teacher: legacy:cambridgeltl/mbert-lang-sft-yor-small",
         "A pair of these languages is published: lab/en-yo",
-        "ner: known test sets in yo: masakhaner, masakhaner2, wikiann",
+        "ner: known test sets in yo: masakhaner2, masakhaner, wikiann",
     ):
         assert line in result.stdout, result.stdout
     recipe = load_recipe(Path("en_yo.py"))
@@ -323,7 +323,7 @@ def test_benchmarks_stand_in_for_files_in_english(place):
     (task,) = recipe.tasks
     assert [source.dataset for source in task.sources.values()] == [
         *["BramVanroy/universal_ner"] * 3,
-        "masakhane/masakhaner",
+        "masakhane/masakhaner2",
     ]
     assert recipe.target.text.dataset == "some/texts"
     assert recipe.target.text.config == "yo"

@@ -1,6 +1,7 @@
 """`bistill push` says what it would do, what it did and where that is, and answers bad input with exit code 2."""
 
 import re
+import shutil
 import time
 from types import SimpleNamespace
 
@@ -82,6 +83,7 @@ def test_a_dry_run_prints_each_file_with_its_sizes_and_changes_nothing(push, hub
     with nothing_changes(hub):
         lines = said(push(pair, REPO, "--dry-run"))
     assert {exchange.method for exchange in hub.journal.exchanges} == {"GET"}
+    assert lines[0].startswith(f"{pair} was checked, and is fit to be published: {len(files_of(pair))} files, ")
     rows = {cells[0]: cells[1:] for line in lines if len(cells := re.split(r"\s*│\s*", line.strip("│ "))) > 2}
     assert set(rows) == {file.as_posix() for file in files_of(pair)} | {"assets/old.png"}
     assert rows["config.json"][0] == "change"
@@ -98,6 +100,35 @@ def test_a_dry_run_against_what_is_the_same_says_so(push, hub, pair, fit):
     said(push(pair, REPO))
     with nothing_changes(hub):
         assert said(push(pair, REPO, "--dry-run"))[-1] == "Nothing differs: no commit would be made."
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_dry_run_without_a_network_says_what_was_checked_and_what_could_not_be_asked(
+    push, pair, fit, monkeypatch, offline
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    result = push(pair, REPO, "--dry-run", "--endpoint", "http://127.0.0.1:9")
+    size = f"{sum((pair / file).stat().st_size for file in files_of(pair)) / 1000:.1f} kB"
+    checked = f"{pair} was checked, and is fit to be published: {len(files_of(pair))} files, {size}."
+    assert result.stdout.splitlines() == [checked]
+    unknown = "it is not known whether there is such a repository, nor what a push would add, change or delete in it"
+    (error,) = refused(result, f"{REPO}: the Hub could not be asked (", unknown)
+    assert ("offline mode" in error, "Unset HF_HUB_OFFLINE" in error, "See to the network" in error) == (
+        offline,
+        offline,
+        not offline,
+    )
+    assert "goes on from" not in error, "nothing was begun"
+
+
+def test_a_dry_run_without_a_network_lists_what_the_check_finds(push, pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    copy = shutil.copytree(pair, tmp_path / "copy")
+    (copy / "notes.txt").write_text("x")
+    result = push(copy, REPO, "--dry-run")
+    lines = refused(result, "the pair is not fit to be published, 1 finding")
+    assert lines[1].startswith("  notes.txt: a file that no pair has; remove it")
+    assert result.stdout == ""
 
 
 def test_without_the_right_to_write_the_pull_request_is_named(push, hub, pair, fit, monkeypatch):

@@ -341,6 +341,70 @@ def test_what_people_write_in_the_card_and_what_git_keeps_beside_it_is_no_findin
     assert check_pair(copy).findings == ()
 
 
+def test_a_card_with_facts_that_nobody_has_verified_is_as_good(copy):
+    facts = read_facts(copy)
+    facts = replace(facts, training={**facts.training, "unverified": ["target.text: its licence"]})
+    write_facts(copy, facts)
+    (copy / CARD).write_text(rendered_card(copy))
+    assert "| target.text: its licence |" in (copy / CARD).read_text()
+    assert check_pair(copy).findings == ()
+
+
+PUBLISHED = "a folder or file on the publisher's machine"
+
+
+def test_what_no_check_can_verify_is_listed_with_its_values_and_is_no_finding(copy):
+    claims = {claim.what: claim for claim in check_pair(copy).to_read}
+    assert next(iter(claims)) == "license"
+    assert list(claims)[-1] == "limits"
+    assert claims["limits"].value == LIMITS.strip()
+    assert claims["teacher.model"].value.endswith(PUBLISHED)
+    assert "unverified" not in claims
+    assert {"source.text", "target.text", "tasks.ner.train", "tasks.ner.test_target"} <= set(claims)
+
+    def of_the_hub(recipe):
+        recipe["teacher"] |= {"model": "some/teacher", "language_deltas": {"en": "legacy:some/sft", "sw": "sft"}}
+        test = recipe["tasks"][0]["test_target"]
+        test |= {"path": None, "dataset": "masakhane/masakhaner2"}
+        test.pop("sha256")
+        recipe["source"]["text"] |= {"path": None, "dataset": "some/text"}
+        recipe["unverified"] = ["license: not examined", "target.text: its origin"]
+
+    edit_json("recipe.json", of_the_hub)(copy)
+    edit_json(CONFIG, lambda config: config.update(teacher="some/teacher"))(copy)
+    report = check_pair(copy)
+    said = [(claim.what, claim.value) for claim in report.to_read]
+    unknown = "not recorded in the pair, nor known to this package; see its page on the Hub"
+    for what in ("licence of the teacher some/teacher", "licence of some/sft", "licence of some/text"):
+        assert (what, unknown) in said
+    assert ("teacher.language_deltas.sw", f"sft, {PUBLISHED}") in said
+    assert any(
+        what == "licence of masakhane/masakhaner2" and "as this package knows it" in value for what, value in said
+    )
+    assert [value for what, value in said if what == "unverified"] == [
+        "license: not examined",
+        "target.text: its origin",
+    ]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"teacher": 3, "tasks": {"a": 1}, "source": [[1]], "unverified": 5}'])
+def test_what_cannot_be_read_claims_nothing(copy, content):
+    for name in ("recipe.json", FACTS, CARD):
+        (copy / name).write_text(content)
+    report = check_pair(copy)
+    assert report.findings
+    assert report.to_read == ()
+
+
+def test_data_of_a_task_that_was_added_are_listed_too(copy):
+    source = {"path": "pos.conll", "dataset": None, "sha256": "ab" * 32}
+    edit_json(FACTS, lambda facts: facts["tasks"]["ner"].update(added={"recipe": {"train": source}, "command": "x"}))(
+        copy
+    )
+    claims = {(claim.file, claim.what): claim.value for claim in check_pair(copy).to_read}
+    assert claims[FACTS, "tasks.ner.train"] == "pos.conll, a file on the publisher's machine, SHA-256 abababababab"
+
+
 def test_what_does_not_load_as_promised_is_found(runs, monkeypatch):
     real = modeling_bistill._base_state
 
@@ -420,6 +484,22 @@ def test_the_card_of_another_version_need_have_its_scores_alone(copy):
     assert "its text was not" in report.notes[0]
     edit_text(CARD, "      value: 0.0", "      value: 0.5")(copy)
     assert found(check_pair(copy)) == {("card", CARD)}
+
+
+def test_of_a_run_s_folder_is_said_where_its_pair_is(runs, tmp_path):
+    repository = runs["bert"].repository
+    for folder in (repository.parent, repository.parent.parent):
+        with pytest.raises(InputError, match="there is neither config") as refused:
+            check_pair(folder)
+        assert refused.value.remedy == f"the pair is in a folder below this one, name that: {repository}"
+    unfinished = tmp_path / "a run"
+    for name in ("recipe.json", "student/manifest.json"):
+        (unfinished / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copyfile(repository.parent.parent / name, unfinished / name)
+    with pytest.raises(InputError, match="there is neither config") as refused:
+        check_pair(unfinished)
+    assert "`bistill run` command again" in refused.value.remedy
+    assert f"`bistill package '{unfinished}' --to FOLDER`" in refused.value.remedy
 
 
 def test_what_is_no_pair_cannot_be_checked(runs, tmp_path):

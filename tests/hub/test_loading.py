@@ -10,6 +10,7 @@ import torch
 from fresh import run_fresh
 from hubserver.client import environment
 from hubserver.server import HubServer
+from hubserver.visitor import serving
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -182,8 +183,9 @@ def test_a_head_without_a_delta_is_refused_with_what_there_is(pair, auto):
 
 
 def test_a_task_that_was_not_published_is_refused_with_what_there_is(pair):
-    with pytest.raises(ValueError, match=r"no task 'pos' was published\. There is: .*ner"):
+    with pytest.raises(ValueError, match=r"no task 'pos' was published\. There is: .*ner") as refusal:
         AutoModelForTokenClassification.from_pretrained(pair[1], task="pos")
+    assert refusal.value.__suppress_context__, "which file was looked for says no more"
     with pytest.raises(ValueError, match="load it through AutoModelForTokenClassification"):
         AutoModelForSequenceClassification.from_pretrained(pair[1], task="ner")
 
@@ -303,6 +305,20 @@ def test_a_pair_loads_by_hub_id_and_revision_from_a_cache(pair, tmp_path):
     assert main.name_or_path == "org/bistill-en-sw"
     with pytest.raises(OSError, match="cached files"):
         AutoModel.from_pretrained("org/bistill-en-fr", **options)
+    # What is not in the cache may be on the Hub all the same: the cause tells why that was not looked up.
+    with pytest.raises(
+        ValueError, match=r"no task 'qa', and whether .* could not be looked up\. There is: "
+    ) as refusal:
+        AutoModelForQuestionAnswering.from_pretrained("org/bistill-en-sw", task="qa", **options)
+    assert isinstance(refusal.value.__cause__, OSError)
+
+
+def test_of_a_task_that_the_hub_lacks_one_error_is_raised_and_no_chain(pair, tmp_path, monkeypatch):
+    with serving(monkeypatch, tmp_path / "home") as hub:
+        hub.create("org/bistill-en-sw", pair[1])
+        with pytest.raises(ValueError, match=r"no task 'qa' was published\. There is: ") as refusal:
+            AutoModelForQuestionAnswering.from_pretrained("org/bistill-en-sw", task="qa")
+    assert refusal.value.__suppress_context__
 
 
 FIVE = [*AUTO, "AutoModelForSequenceClassification", "AutoModelForQuestionAnswering"]

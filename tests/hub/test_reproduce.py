@@ -1,6 +1,7 @@
 """A published pair is made again from its recipe.json: what the user has to name, what is compared, the verdict."""
 
 import json
+import shlex
 import shutil
 from types import SimpleNamespace
 
@@ -15,9 +16,13 @@ from bistill_hub.cards import card
 from bistill_hub.cli.group import _Commands
 from bistill_hub.cli.reproduced import run_published
 from bistill_hub.distillation.exact_averaging import ExactAveragingTrainer
+from bistill_hub.hub import reproduce as module
 from bistill_hub.hub.reproduce import reproduce
 from bistill_hub.hub.reproduced_files import distance
 from bistill_hub.model.sparse_delta import SparseUpdate
+from bistill_hub.pipeline.preflight import preflight
+from bistill_hub.pipeline.rebuild import read_published
+from bistill_hub.recipe_changes import parse_changes
 from bistill_hub.sources import file_sha256
 
 REPO = "alice/bistill-en-sw"
@@ -206,6 +211,58 @@ def test_tasks_that_are_left_out_need_no_files(hub, ours, tmp_path):
         reproduce(REPO, tmp_path / "out", changes=given, tasks=[], progress=False)
     assert "target.text (sw.txt)" in str(caught.value)
     assert "tasks.ner" not in str(caught.value)
+
+
+@pytest.fixture
+def older(runs, small_recipes, tmp_path, monkeypatch):
+    """A pair from before recipes named tokenizer classes, and what reproducing it would run."""
+    folder = shutil.copytree(runs["xlm-roberta"].repository, tmp_path / "older")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["teacher"].pop("tokenizer_not_by") == ["XLMRobertaTokenizer"]
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    made_of = small_recipes["xlm-roberta"]
+    changes = {
+        "teacher.model": made_of.teacher.model,
+        "source.text": made_of.source.text.path,
+        "target.text": made_of.target.text.path,
+        **{f"tasks.ner.{name}": source.path for name, source in made_of.tasks[0].sources.items()},
+    }
+    started = []
+
+    def start(recipe, output, **_):
+        preflight(recipe, tmp_path / "checked")
+        started.append(recipe)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bistill_hub.pipeline.run.run", start)
+
+    def begin(**further):
+        reproduce(folder, tmp_path / "out", changes={**changes, **further}, progress=False)
+
+    return SimpleNamespace(folder=folder, begin=begin, started=started)
+
+
+def test_classes_that_an_older_recipe_had_no_field_for_are_those_of_the_card(older):
+    with pytest.raises(KeyboardInterrupt):
+        older.begin()
+    assert older.started[0].teacher.tokenizer_not_by == ("XLMRobertaTokenizer",)
+    published = read_published(older.folder / "recipe.json")
+    pair = SimpleNamespace(files=("card.json",), folder=older.folder)
+    assert module._classes_of_the_card(pair, published) == ["XLMRobertaTokenizer"]
+    (note,) = module._note_on_classes(["XLMRobertaTokenizer"])
+    assert note.endswith("what the card names was taken: XLMRobertaTokenizer.")
+
+
+@pytest.mark.parametrize("vocabulary", [{}, {"not_by": None}, []])
+def test_where_no_card_names_them_the_refusal_has_the_words_that_do(older, vocabulary):
+    facts = json.loads((older.folder / "card.json").read_text())
+    (older.folder / "card.json").write_text(json.dumps({**facts, "vocabulary": vocabulary}))
+    with pytest.raises(InputError) as caught:
+        older.begin()
+    words = "--set 'teacher.tokenizer_not_by=[\"XLMRobertaTokenizer\"]'"
+    assert words in str(caught.value)
+    with pytest.raises(KeyboardInterrupt):
+        older.begin(**parse_changes(shlex.split(words)[1:]))
 
 
 def test_a_file_with_another_hash_is_refused(hub, ours, publisher, tmp_path):

@@ -1,6 +1,7 @@
 """A recipe that is written says what it was given, whatever the names are."""
 
 import ast
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from bistill_hub.errors import InputError
 from bistill_hub.new_pair.script import NewPair, Place, recipe_text, write_pair
 from bistill_hub.recipe import load_recipe
+from bistill_hub.resources import resource_dir
 
 PAIR = NewPair(
     name="pair",
@@ -42,11 +44,18 @@ def test_the_written_recipe_is_what_was_said(tmp_path, monkeypatch):
     script, card, recipe = write_pair(PAIR, Path("a/b"))
     assert (script, card) == (Path("a/b/en_sr_latn.py"), Path("a/b/en_sr_latn.card.md"))
     assert recipe == load_recipe(tmp_path / script)
+    text = script.read_text()
+    assert "`bistill run en_sr_latn.py`.\n\n`uv run en_sr_latn.py` does the same wherever uv can fetch" in text
     assert recipe.source.text.dataset == "wikimedia/wikipedia"
     assert Path(recipe.target.text.path).resolve() == tmp_path / "texts" / "sr.txt"
     assert recipe.tasks[0].max_length == 128
     assert (recipe.license, recipe.license_name, recipe.license_link) == ("other", "Own", "https://example.org/own")
     assert recipe.limits == card.read_text()
+    titles = re.findall(r"^\*\*(.+?)\.\*\*", recipe.limits, re.MULTILINE)
+    assert len(titles) == 4
+    sections = re.findall(r"^## (.+)$", (resource_dir("model_cards") / "pair.md.j2").read_text(), re.MULTILINE)
+    assert "Intended use" in sections
+    assert not set(titles) & set(sections), "what a card has a section for is not asked for once more"
 
 
 def test_a_short_teacher_gets_short_inputs(tmp_path):

@@ -131,6 +131,18 @@ class Killed(Exception):
     pass
 
 
+def ending(*_args, **_kwargs):
+    raise Killed
+
+
+def told_of_stage(recipe, folder, capsys):
+    """What a run says as it begins the stage in which it ends."""
+    capsys.readouterr()
+    with pytest.raises(Killed):
+        run(recipe, folder)
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("Stage ")][-1]
+
+
 def interrupting(*checkpoints, whole):
     """Make the work of a stage that leaves checkpoints, of which some are whole, and ends there."""
 
@@ -146,7 +158,7 @@ def interrupting(*checkpoints, whole):
     return work
 
 
-def test_an_interrupted_stage_goes_on_from_its_newest_whole_checkpoint(small_recipes, tmp_path, monkeypatch):
+def test_an_interrupted_stage_goes_on_from_its_newest_whole_checkpoint(small_recipes, tmp_path, monkeypatch, capsys):
     names = [f"checkpoint-{update}" for update in (4, 9, 10)]
     monkeypatch.setattr(order, "distil_bilingually", interrupting(*names, whole=names[:2]))
     with pytest.raises(Killed):
@@ -157,6 +169,9 @@ def test_an_interrupted_stage_goes_on_from_its_newest_whole_checkpoint(small_rec
     assert stage.reason == "goes on from update 9"
     assert states_of(made)["student"] == "finished"
     assert (tmp_path / "phase-1" / "training" / "checkpoint-10").is_dir(), "a plan removes nothing"
+    monkeypatch.setattr(order, "distil_bilingually", ending)
+    told = told_of_stage(small_recipes["bert"], tmp_path, capsys)
+    assert told == "Stage 2 of 9: phase 1, goes on from update 9"
     changed = small_recipes["bert"].replace({"bilingual.steps": 13})
     stage = stage_of(plan(changed, tmp_path, trial=False), "phase-1")
     assert (stage.state, stage.done) == ("to do again", 0)
@@ -170,7 +185,7 @@ def test_an_interrupted_stage_goes_on_from_its_newest_whole_checkpoint(small_rec
     ],
 )
 def test_phase_2_goes_on_in_the_stage_that_was_interrupted(
-    runs, small_recipes, tmp_path, monkeypatch, names, done, reason
+    runs, small_recipes, tmp_path, monkeypatch, capsys, names, done, reason
 ):
     folder = copied(runs, tmp_path)
     changed = small_recipes["bert"].replace({"tasks.ner.distillation.density": 0.02})
@@ -179,9 +194,11 @@ def test_phase_2_goes_on_in_the_stage_that_was_interrupted(
         run(changed, folder, progress=False)
     stage = stage_of(plan(changed, folder, trial=False), "ner-phase-2")
     assert (stage.state, stage.done, stage.updates, stage.reason) == ("started", done, 75, reason)
+    monkeypatch.setattr(order, "distil_task", ending)
+    assert told_of_stage(changed, folder, capsys) == f"Stage 4 of 9: ner phase 2, {reason}"
 
 
-def test_an_interrupted_evaluation_tells_which_scores_are_there(runs, small_recipes, tmp_path, monkeypatch):
+def test_an_interrupted_evaluation_tells_which_scores_are_there(runs, small_recipes, tmp_path, monkeypatch, capsys):
     folder = copied(runs, tmp_path)
     changed = small_recipes["bert"].replace({"baselines": ["trimmed_teacher"]})
 
@@ -195,6 +212,8 @@ def test_an_interrupted_evaluation_tells_which_scores_are_there(runs, small_reci
         run(changed, folder, progress=False)
     stage = stage_of(plan(changed, folder, trial=False), "ner-evaluation")
     assert (stage.state, stage.reason) == ("started", "1 of 6 scores are there")
+    monkeypatch.setattr(order, "evaluate_task", ending)
+    assert told_of_stage(changed, folder, capsys) == "Stage 5 of 7: ner evaluation, begun before"
 
 
 def test_sources_are_told_with_size_and_content(small_recipes, text_files, ner_files, tmp_path):
@@ -229,6 +248,7 @@ def test_every_stage_that_computes_gets_a_time(small_recipes, tmp_path):
     assert made.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert any("random weights" in note for note in made.notes)
     assert any("upper bound" in note for note in made.notes)
+    assert "estimated from its first 200 training examples: from how many model inputs" in made.notes[0]
     assert json.loads(json.dumps(made.to_dict()))["stages"][0]["slug"] == "student"
     assert not (tmp_path / "run").exists()
 
@@ -304,6 +324,8 @@ def test_a_teacher_of_the_hub_is_known_from_the_cache_alone(
     made = plan(recipe, tmp_path / "run")
     assert (made.teacher.place, made.teacher.layers, made.disk_megabytes) == ("not in the cache", None, None)
     assert {stage.seconds for stage in made.stages} == {None}
+    assert len(made.notes) == 1
+    assert "each training example is taken for one model input" in made.notes[0]
     assert made.teacher.note == "there is no such folder here, so it is taken as a Hub id, which was not looked up"
     assert made.stages[1].note == "the teacher is not in the cache"
     assert made.stages[2].updates == 78, "from the number of examples"

@@ -138,11 +138,17 @@ def test_a_second_run_skips_everything_and_a_changed_setting_redoes_what_hangs_o
     shutil.copytree(runs["bert"].repository.parent.parent, folder)
     again = run(small_recipes["bert"], folder)
     assert all(stage.skipped for stage in again.stages)
-    assert "will be made again" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "will be made again" not in said
+    begun = [f"Stage {number} of 9: {name}, finished before" for number, name in enumerate(STAGES, 1)]
+    assert [line for line in said.splitlines() if line.startswith("Stage ")] == begun
     changed = small_recipes["bert"].replace({"tasks.ner.distillation.density": 0.02})
     redone = {stage.name for stage in run(changed, folder).stages if not stage.skipped}
     assert redone == {"ner phase 2", "ner phase 2 without phase 1", "ner evaluation", "package"}
-    told = [line for line in capsys.readouterr().err.splitlines() if "will be made again" in line]
+    said = capsys.readouterr().err.splitlines()
+    assert "Stage 3 of 9: ner teacher, finished before" in said
+    assert "Stage 4 of 9: ner phase 2" in said
+    told = [line for line in said if "will be made again" in line]
     assert sorted(told) == sorted(f"{name}: made of other inputs, will be made again" for name in redone)
 
 

@@ -1,6 +1,7 @@
 """A teacher whose tokenizer one of its backbone's own classes would rebuild is refused, unless the recipe names it."""
 
 import json
+import shlex
 import shutil
 
 import pytest
@@ -14,6 +15,7 @@ from bistill_hub.pipeline.phase_0 import cut_student
 from bistill_hub.pipeline.plan import plan
 from bistill_hub.pipeline.preflight import preflight
 from bistill_hub.pipeline.tokenizer_classes import named_and_rebuilding, rebuilding_classes
+from bistill_hub.recipe_changes import parse_changes
 from bistill_hub.sources import TextSource
 from bistill_hub.student.tokenizer_loading import classes_that_rebuild
 from bistill_hub.teacher import load_config, load_tokenizer
@@ -43,7 +45,11 @@ def test_it_is_refused_before_its_text_is_read_with_what_to_write(generic, tmp_p
     assert (error.field, error.value) == (FIELD, [])
     assert error.problem.startswith("XLMRobertaTokenizer, given '")
     assert "the file has the normalizer NFKC, of which it makes none" in error.problem
-    assert error.remedy.startswith(f'set {FIELD} to ["XLMRobertaTokenizer"], and ')
+    wanted = '["XLMRobertaTokenizer"]'
+    assert error.remedy.startswith(f"set {FIELD} to {wanted} (--set '{FIELD}={wanted}'), and ")
+    assert parse_changes(shlex.split(error.remedy.partition("--set ")[2].partition(")")[0])) == {
+        FIELD: ["XLMRobertaTokenizer"]
+    }
     assert "load its tokenizer with AutoTokenizer" in error.remedy
     assert error.remedy.endswith("or take a teacher whose tokenizer is saved under its own class")
     assert [task.task.name for task in preflight(generic.replace({FIELD: ["XLMRobertaTokenizer"]}), tmp_path)] == [

@@ -17,6 +17,7 @@ from tokenizer_kinds import KINDS
 from transformers import AutoConfig
 
 from bistill_hub import run
+from bistill_hub.families import NEVER_RUN
 from bistill_hub.recipe import Recipe, load_recipe
 
 LINES = 120
@@ -246,6 +247,12 @@ def test_teacher_and_student_are_scored_in_both_languages_on_the_sets_that_the_r
 def test_the_package_holds_the_recipe_with_its_unverified_facts(done):
     kept = json.loads((done.result.repository / "recipe.json").read_text(encoding="utf-8"))
     assert tuple(kept["unverified"]) == done.recipe.unverified
+    told = [fact for fact in done.recipe.unverified if fact != NEVER_RUN]
+    assert len(told) == len(done.recipe.unverified) - 1
+    facts = json.loads((done.result.repository / "card.json").read_text(encoding="utf-8"))
+    assert facts["training"]["unverified"] == told
+    card = (done.result.repository / "README.md").read_text(encoding="utf-8")
+    assert "| marked as unverified in the recipe |\n|---|\n| " in card
     assert done.recipe.teacher.model.endswith(f"/{kept['teacher']['model']}"), "the stand-in is a folder here"
 
 
