@@ -56,6 +56,7 @@ ASSIGNED = (
     Assigned("CONTRIBUTING.md", r"make setup", _SETUP),
     Assigned("docs/index.md", r"python3 -m venv", _SETUP),
     Assigned("docs/quick_start.md", r"python3 -m venv", _SETUP),
+    Assigned("docs/quick_start.md", r"\.venv/bin/pip install uv", _SETUP),
     Assigned("docs/quick_start.md", r"bistill demo$", _SETUP),
     Assigned("docs/tutorials/laptop.md", r"bistill demo$", _SETUP),
     Assigned("docs/tutorials/new_pair.md", r"python3 -m venv", _SETUP),

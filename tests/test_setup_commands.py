@@ -7,6 +7,8 @@ of one file here. What needs such a checkout is done in it too: the demonstratio
 import os
 import shutil
 import subprocess
+import sys
+import zipfile
 
 import pytest
 from doc_pages import ROOT, assigned, in_bash
@@ -78,6 +80,39 @@ def test_a_page_s_setup_leaves_the_package_in_the_environment(give, checkout, pa
     assert ("finished before" in printed) == bool(further)
     editable = " -e " in setup
     assert where_installed(checkout).startswith(str(checkout / ("bistill_hub" if editable else ".venv")))
+
+
+@pytest.fixture
+def cpu_build(tmp_path):
+    """A folder with a wheel that is called as PyTorch's build for CPUs, in the pinned version, and holds nothing."""
+    (pin,) = (line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+    name = f"torch-{pin.removeprefix('torch==')}+cpu"
+    facts = {
+        "METADATA": f"Metadata-Version: 2.1\nName: torch\nVersion: {name.removeprefix('torch-')}\n",
+        "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / f"{name}-py3-none-any.whl", "w") as wheel:
+        for file, content in facts.items():
+            wheel.writestr(f"{name}.dist-info/{file}", content)
+    return folder
+
+
+def test_the_build_for_cpus_is_put_where_the_setup_finds_the_pinned_pytorch(cpu_build, tmp_path):
+    place = tmp_path / "checkout"
+    place.mkdir()
+    shutil.copyfile(ROOT / "constraints.txt", place / "constraints.txt")
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--upgrade-deps", ".venv"], cwd=place, check=True, capture_output=True
+    )
+    offline = {"UV_OFFLINE": "1", "UV_FIND_LINKS": str(cpu_build)}
+    in_bash(of("docs/quick_start.md", ".venv/bin/pip install uv"), place=place, **OUTSIDE, **offline)
+    setup = [".venv/bin/pip", "install", "--dry-run", "--no-index", "-c", "constraints.txt", "torch"]
+    found = subprocess.run(setup, cwd=place, check=True, capture_output=True, text=True).stdout
+    assert "already satisfied: torch" in found
+    assert "+cpu" in found
 
 
 @pytest.mark.parametrize("page", ["docs/tutorials/laptop.md", "docs/studies/demo.md"])

@@ -8,6 +8,7 @@ from doc_pages import ROOT, changed, claimed, executed, given, in_bash, patched,
 from hubserver.visitor import serving
 
 from bistill_hub.cards.sections import TO_FILL_IN
+from bistill_hub.families import BILINGUAL
 from bistill_hub.recipe import load_recipe
 
 PAGE = ROOT / "docs" / "tutorials" / "new_pair.md"
@@ -40,6 +41,11 @@ def place(tiny_teacher_dirs, text_files, ner_files, tmp_path, monkeypatch):
     return tmp_path
 
 
+def tokens_seen(settings):
+    """Tokens of text that the student reads in phase 1."""
+    return settings.steps * settings.batch_size * settings.accumulation * settings.block_size
+
+
 def test_the_tutorials_steps_in_their_order(place, monkeypatch, capsys):
     setup, folder, pretrain, known, new, card, plan, steps, smoke, run, check, load, push = SNIPPETS
     assert setup.replace(" -e .", " .") == snippets_of("docs/quick_start.md")[0]
@@ -58,8 +64,10 @@ def test_the_tutorials_steps_in_their_order(place, monkeypatch, capsys):
     script = place / "en_yo.py"
     patched(steps, script)
     small = load_recipe(script)
-    assert small.bilingual.steps == 2000
-    assert [small.tasks[0].teacher.epochs, small.tasks[0].distillation.sparse_epochs] == [1, 1]
+    assert [round(tokens_seen(settings) / 1e6) for settings in (small.bilingual, BILINGUAL)] == [1, 410]
+    assert "it sees a million tokens of text where the paper's saw 410 million" in PAGE.read_text(encoding="utf-8")
+    assert (small.bilingual.steps, small.tasks[0].train.limit) == (1000, 2000)
+    assert [small.tasks[0].teacher.epochs, small.tasks[0].distillation.sparse_epochs] == [2, 2]
     assert "".join(small.unverified).count("limits: ") == 1, "the line that step 5 takes out"
     stub = (place / "en_yo.card.md").read_text(encoding="utf-8")
     assert stub.count(TO_FILL_IN) == 4

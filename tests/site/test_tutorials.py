@@ -191,6 +191,9 @@ def test_the_tutorial_on_contributions_checks_and_merges_a_pull_request(place, r
         monkeypatch.setenv("HF_TOKEN", hub.user("alice").token)
         table = given(look.commands[0], "--quiet")
         assert "no findings" in table
+        _, _, to_read = table.partition("To be read by a person")
+        assert "license: " in to_read, "what section 3 of the page goes through"
+        assert "limits: Made of a very small world" in to_read
         assert [line.split("│")[1].strip() for line in table.splitlines() if "nothing" in line] == list(CHECKS)
         assert "rerun" in given(again.commands[0], "--quiet")
         executed(merge)
