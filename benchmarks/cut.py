@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.material import blocks
@@ -34,8 +35,11 @@ BATCH_LINES = 1024
 ALONE_BLOCKS = 128
 """On about how many blocks of each text the tokenizer is measured alone."""
 
-LOOP_BLOCKS = 16
+LOOP_BLOCKS = 64
 """On about how many blocks of each text Python loops are measured."""
+
+LINES_IN_TURN = 128
+"""How many lines' ids each way of counting gets before the next has them: as fresh from the tokenizer as in use."""
 
 
 def drawn_blocks(text: Path, megabytes: float, seed: int) -> Iterator[list[str]]:
@@ -51,6 +55,8 @@ def size_of(lines: list[str]) -> int:
 class MeasuredText:
     """A text to count that measures, block by block, its reader and others.
 
+    Reading it raises RuntimeError where the loops and `TokenCounter` found different counts.
+
     Args:
         tokenizer: What reads it.
         text: The file that it is drawn from.
@@ -60,6 +66,7 @@ class MeasuredText:
     Attributes:
         samples: For each block that was measured: its bytes, and [clock, processors] seconds of `count_tokens` and of
             the tokenizer alone; of some also of loops, of reading ids out of encodings, and of counting ids.
+        counting_the_rest: [clock, processors] seconds of counting what the last measured blocks left waiting.
         size: Bytes so far.
     """
 
@@ -70,6 +77,7 @@ class MeasuredText:
         self.counter: Counter[int] = Counter()
         self.listed = [0] * vocabulary_rows(tokenizer)
         self.counted = TokenCounter(len(self.listed))
+        self.counting_the_rest = 0.0, 0.0
         expected = megabytes * 1e6 / size_of(next(drawn_blocks(text, float("inf"), seed)))
         self.alone_every, self.loop_every = (max(1, round(expected / n)) for n in (ALONE_BLOCKS, LOOP_BLOCKS))
 
@@ -91,6 +99,7 @@ class MeasuredText:
             if "alone" not in sample:
                 sample["alone"] = timed(partial(self._encode, block))
             self.samples.append(sample | (self._loops(block) if loops else {}))
+        self.counting_the_rest = self._count_the_rest()
 
     def _encode(self, block: list[str]) -> None:
         for _ in encode_in_batches(self.tokenizer.backend_tokenizer, block, BATCH_LINES):
@@ -103,32 +112,35 @@ class MeasuredText:
                 for token in self.tokenizer(line, add_special_tokens=False)["input_ids"]:
                     counter[token] += 1
 
-        _, encodings = next(iter(encode_in_batches(self.tokenizer.backend_tokenizer, block, BATCH_LINES)))
-        token_ids: list[list[int]] = []
         counter, listed = self.counter, self.listed
 
-        def into_counter() -> None:
+        def into_counter(token_ids: list[list[int]]) -> None:
             for line in token_ids:
                 for token in line:
                     counter[token] += 1
 
-        def into_list() -> None:
+        def into_list(token_ids: list[list[int]]) -> None:
             for line in token_ids:
                 for token in line:
                     listed[token] += 1
 
-        result: dict[str, Any] = {"line_by_line": timed(line_by_line)}
-        result["reading"] = timed(lambda: token_ids.extend(encoding.ids for encoding in encodings))
-        result["into_counter"], result["into_list"] = timed(into_counter), timed(into_list)
-        result["counting"] = timed(lambda: self.counted.add(token_ids))
-        return {**result, "tokens": sum(map(len, token_ids))}
+        _, encodings = next(iter(encode_in_batches(self.tokenizer.backend_tokenizer, block, BATCH_LINES)))
+        ways = {"into_counter": into_counter, "into_list": into_list, "counting": self.counted.add}
+        names = list(ways)
+        taken = {name: np.zeros(2) for name in ("reading", *names)}
+        tokens = 0
+        for turn, start in enumerate(range(0, len(encodings), LINES_IN_TURN)):
+            token_ids: list[list[int]] = []
+            few = encodings[start : start + LINES_IN_TURN]
+            taken["reading"] += timed(partial(token_ids.extend, (encoding.ids for encoding in few)))
+            for name in names[turn % 3 :] + names[: turn % 3]:
+                taken[name] += timed(partial(ways[name], token_ids))
+            tokens += sum(map(len, token_ids))
+        result = {"line_by_line": timed(line_by_line), **{name: tuple(each.tolist()) for name, each in taken.items()}}
+        return {**result, "tokens": tokens}
 
-    def finish(self) -> tuple[float, float]:
-        """Count what the last measured blocks left waiting, and tell what this took: [clock, processors] seconds.
-
-        Raises:
-            RuntimeError: the loops and `TokenCounter` found different counts.
-        """
+    def _count_the_rest(self) -> tuple[float, float]:
+        # While count_tokens still has its tokenizer: memory is slow for milliseconds where that has just been freed.
         took = timed(self.counted.counts)
         counts = self.counted.counts().tolist()
         if self.listed != counts or self.listed != [self.counter[token] for token in range(len(counts))]:
@@ -153,7 +165,7 @@ def main(tokenizer: Path, texts: tuple[Path, ...], megabytes: float, seed: int) 
         counts[path.name] = count_tokens(loaded, text.lines(), BATCH_LINES, language=path.name)
         result["bytes"] += text.size
         result["samples"] += text.samples
-        result["counting_the_rest"].append(text.finish())
+        result["counting_the_rest"].append(text.counting_the_rest)
         del loaded, text
     result["megabytes_counted"] = peak_megabytes()
     loaded = PreTrainedTokenizerFast.from_pretrained(tokenizer)

@@ -73,6 +73,7 @@ def measure(way: str, precision: str, steps: int, small: bool) -> dict[str, Any]
     memory = torch.tensor(peak_megabytes())
     if processes > 1:
         torch.distributed.all_reduce(memory)
+        torch.distributed.destroy_process_group()  # or its threads may abort the process that ends last
     seconds = [taken for taken, _ in clock.seconds(0)[1:]]
     return {"way": way, "losses": clock.losses[0], "seconds": seconds, "megabytes": float(memory)}
 

@@ -41,6 +41,12 @@ _executed: set[tuple[str, int, int]] = set()
 """Page, line and number of the command of what was executed; a snippet that is no list of commands is its own first."""
 
 
+def anchors(text: str) -> list[str]:
+    """The anchors of a page's headings, in order."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
 class Snippet(str):
     """A snippet's code, and where it stands."""
 
@@ -53,10 +59,10 @@ class Snippet(str):
     @classmethod
     def found(cls, match: re.Match[str], page: str) -> Snippet:
         before = match.string[: match.start()]
-        headings = re.findall(r"^#+ (.+)$", FENCE.sub("", before), re.MULTILINE)
+        sections = anchors(before)
         snippet = cls(match[2])
         snippet.page, snippet.language, snippet.line = page, match[1], before.count("\n") + 1
-        snippet.section = re.sub(r"[^\w -]", "", headings[-1].lower()).replace(" ", "-") if headings else ""
+        snippet.section = sections[-1] if sections else ""
         return snippet
 
     @property

@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from doc_pages import ROOT, claimed, given, printed
+from doc_pages import ROOT, anchors, claimed, given, printed
 from hubserver.visitor import own, serving
 
 from bistill_hub import cli
@@ -124,4 +124,6 @@ def test_the_first_two_commands_set_up_and_do_what_ci_does():
 
 def test_pictures_and_pages_that_it_points_to_are_there():
     for place in re.findall(r"\]\(([^)]+)\)", TEXT):
-        assert (ROOT / place).exists(), place
+        page, _, title = place.partition("#")
+        assert (ROOT / page).exists(), place
+        assert not title or title in anchors((ROOT / page).read_text(encoding="utf-8")), place

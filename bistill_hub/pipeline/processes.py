@@ -6,6 +6,7 @@ others wait for it, however long it takes.
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -110,6 +111,14 @@ def started_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def _part() -> None:
+    """End the groups while the interpreter is whole: their threads may abort a process that ends with them."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 @cache
 def join() -> Processes:
     """Meet the processes that were started together with this one: on GPUs by NCCL, on CPUs by gloo.
@@ -139,4 +148,5 @@ def join() -> Processes:
         )
     # Beside the group of the training: whoever waits here keeps no GPU busy.
     group = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    atexit.register(_part)
     return Processes(state.process_index, state.num_processes, group)

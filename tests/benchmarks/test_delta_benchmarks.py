@@ -70,8 +70,9 @@ def test_a_small_measurement_of_loading_loads_the_same_model_both_ways(tmp_path)
     from benchmarks.loading import main, measure, write_both
 
     table, found = table_and_measurements(main, tmp_path, *TINY)
-    assert [set(times) for times in found["rounds"]] == [{"pair", "native", "pair_used", "native_used"}] * 2
-    assert {"pair / checkpoint", "loading the checkpoint"} <= table.keys()
+    loads = {"pair", "kept", "native"}
+    assert [set(times) for times in found["rounds"]] == [loads | {f"{name}_used" for name in loads}] * 2
+    assert {"pair / checkpoint", "pair, its sum kept / checkpoint", "loading the checkpoint"} <= table.keys()
     pair, _ = write_both(tmp_path / "one", 60, 2, 16, 0.08)
     _, other = write_both(tmp_path / "other", 60, 2, 16, 0.5)
     with pytest.raises(RuntimeError, match="not the same model"):

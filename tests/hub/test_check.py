@@ -408,12 +408,12 @@ def test_data_of_a_task_that_was_added_are_listed_too(copy):
 def test_what_does_not_load_as_promised_is_found(runs, monkeypatch):
     real = modeling_bistill._base_state
 
-    def other(base, native_class, config, delta, *rest):
+    def other(base_file, delta_file, native_class, config, *rest):
         """Each load is another one, and a task's labels are called something else."""
-        state = real(base, native_class, config, delta, *rest)
+        state = real(base_file, delta_file, native_class, config, *rest)
         name = next(name for name in sorted(state) if name.endswith("output.dense.weight"))
         state[name] = state[name] + torch.rand(state[name].shape)
-        if delta is not None:
+        if delta_file is not None:
             config.id2label = {index: f"L{index}" for index in config.id2label}
         return state
 
