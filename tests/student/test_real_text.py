@@ -1,4 +1,4 @@
-"""The promises of trimming, on real text in all its languages and scripts: each fourth line, or all lines and kinds."""
+"""The promises of trimming, on real text in all its languages and scripts: each eighth line, or all lines and kinds."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def counted(tokenizer, lines, encodings):
 
 @pytest.mark.parametrize(
     ("kind", "every"),
-    [(kind, 4) for kind in QUICK_KINDS] + [pytest.param(kind, 1, marks=pytest.mark.whole) for kind in KINDS],
+    [(kind, 8) for kind in QUICK_KINDS] + [pytest.param(kind, 1, marks=pytest.mark.whole) for kind in KINDS],
 )
 def test_every_line_whose_pieces_are_all_kept_is_split_as_before(lines, kind, every, capsys):
     teacher = KINDS[kind](lines[::30], PIECES)
