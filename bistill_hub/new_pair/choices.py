@@ -135,7 +135,7 @@ def _facts(pair: NewPair, offer: Offer, card: str) -> Iterator[str]:
             unsure = f", nor its {' and '.join(known.unverified)} confirmed" if known.unverified else ""
             yield f"{', '.join(fields)}: {known.dataset} was not looked at{unsure}; licence: {known.licence}"
     yield "license: whether those of text, labels and teacher allow it"
-    yield "student, bilingual, tasks: the paper's settings, which were not tried on this pair"
+    yield "student, bilingual, tasks: not tried on this pair; the paper's settings where nothing changes them"
     yield f"limits: {card} is a stub, with places to fill in"
 
 
