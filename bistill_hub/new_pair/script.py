@@ -157,7 +157,7 @@ def card_text(pair: NewPair) -> str:
     """Write what the section on limits of the pair's card begins as: what nobody but its contributor can say."""
     tasks = ", ".join(pair.tasks) or "no task"
     lines = (
-        f"**Not for.** {TO_FILL_IN} what this pair ({tasks}) must not be used for, and by whom.",
+        f"**Not for.** {TO_FILL_IN} what this pair ({tasks}) must not be used for.",
         f"**Text.** {TO_FILL_IN} of which kind and time the {pair.source[1]} and the {pair.target[1]} text are, who "
         "wrote them, and under which licences.",
         *(

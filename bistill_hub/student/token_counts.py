@@ -112,9 +112,9 @@ class TokenCounter:
     """Counts token ids as they come, `IDS_AT_A_TIME` at a time.
 
     Ids leave the tokenizer as lists alone. An array of unsigned numbers is made of a list several times as fast as one
-    of numpy's, and numpy reads it as it lies. They are gathered in an array that is never made longer: memory that is
-    touched for the first time costs more than all the rest. A large vocabulary's counts raised after each batch would
-    have to be fetched for each into the processor's cache, from which tokenising has pushed them.
+    of numpy's, and numpy reads it as it lies. They are gathered in an array that is never made longer: growing one was
+    measured to cost more than all the rest (docs/benchmarks.md). A large vocabulary's counts raised after each batch
+    would have to be fetched for each into the processor's cache, from which tokenising has pushed them.
 
     Args:
         rows: V; ids are from 0 to V - 1.
