@@ -34,7 +34,7 @@ $(BIN)/.docs: $(BIN)/.complete
 	touch $@
 
 whole: docs ## the site, and all tests: the quick ones, the notebook, every recipe; at most 75 minutes on two cores
-	$(BIN)/python -m pytest -n logical -m 'not docs'
+	$(BIN)/python -m pytest -n logical -m 'not docs' -o faulthandler_timeout=2400
 
 check: lint test ## everything that must pass before a commit
 

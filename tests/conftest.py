@@ -23,6 +23,8 @@ os.environ.update(
     TRANSFORMERS_VERBOSITY="error",
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
+    # Some tests fork a process that has imported pyarrow, and a process that is forked should have one thread.
+    JE_ARROW_MALLOC_CONF="background_thread:false",
 )
 
 _LONGEST = (

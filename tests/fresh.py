@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,9 @@ from typing import Any
 
 _COMMON = ("torch._dynamo", "torch.distributed.tensor", "sklearn.metrics", "pandas", "pyarrow.dataset", "PIL.Image")
 """What an import of transformers' models brings with it, and takes seven eighths of its time."""
+
+PATIENCE = 480
+"""Seconds after which a process is taken to be stuck; less than pytest gives a test, so that its words are told."""
 
 _ABSENT = ("bistill_hub", "transformers", "huggingface_hub", "datasets", "evaluate", "accelerate", "tokenizers")
 
@@ -32,6 +37,9 @@ def run_fresh(code: str, *, env: dict[str, str] | None = None, cwd: str | Path |
 
     Returns:
         A `subprocess.CompletedProcess` with exit status, output and errors (as text).
+
+    Raises:
+        AssertionError: it did not end in `PATIENCE`.
     """
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
@@ -39,6 +47,10 @@ def run_fresh(code: str, *, env: dict[str, str] | None = None, cwd: str | Path |
         server = _server()
         server.stdin.write(json.dumps({**wanted, "out": str(out), "err": str(err)}) + "\n")
         server.stdin.flush()
+        if not select.select([server.stdout], [], [], PATIENCE)[0]:
+            os.killpg(server.pid, signal.SIGKILL)
+            _server.cache_clear()
+            raise AssertionError(f"it is stuck, and has said {out.read_text()!r} and {err.read_text()!r}: {code}")
         status = int(server.stdout.readline())
         return subprocess.CompletedProcess(["-c", code], status, out.read_text(), err.read_text())
 
@@ -46,7 +58,9 @@ def run_fresh(code: str, *, env: dict[str, str] | None = None, cwd: str | Path |
 @cache
 def _server() -> Any:
     """The process to fork from; it ends with this one, whose end closes its input."""
-    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # A session of its own, which is ended as a whole: the server, and what it has forked.
+    return subprocess.Popen([sys.executable, __file__], **ends, text=True, start_new_session=True)
 
 
 def _serve() -> None:
