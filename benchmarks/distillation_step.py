@@ -40,10 +40,15 @@ LENGTHS = {1: 256, 2: 128}
 """Tokens of a row, in each phase."""
 
 HANDED_OVER = "handed_over"
+SPLIT = {"per_device_train_batch_size": ROWS // 4, "gradient_accumulation_steps": 4}
+"""The same update in four parts."""
+
 WAYS: dict[str, dict[str, Any]] = {
     "plain": {},
     "fp32": {},
+    "fp32, in four parts": SPLIT,
     "bf16": {"bf16": True, "teacher_precision": "bf16"},
+    "bf16, in four parts": {"bf16": True, "teacher_precision": "bf16", **SPLIT},
     "bf16, teacher in fp32": {"bf16": True},
     "bf16, attentions handed over": {"bf16": True, "teacher_precision": "bf16", HANDED_OVER: True},
     "bf16, optimizer not fused": {"bf16": True, "teacher_precision": "bf16", "optim": "adamw_torch"},
@@ -51,7 +56,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """What is compared: the plain way, and trainings with these arguments."""
 
-COMPARED = ("plain", "fp32", "bf16")
+COMPARED = ("plain", "fp32", "fp32, in four parts", "bf16", "bf16, in four parts")
 
 
 def models(phase: int, small: bool) -> tuple[Any, Any]:
