@@ -24,6 +24,7 @@ from transformers import PrinterCallback
 from benchmarks.distillation_step import LENGTHS, ROWS, Clock, models, rows_of_text
 from benchmarks.report import CHECKOUT, machine, machine_rows, peak_megabytes, print_table, quartiles, spread
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
+from bistill_hub.pipeline.processes import part
 
 WAYS = {
     "8 x 1": (8, 1, 1),
@@ -70,10 +71,11 @@ def measure(way: str, precision: str, steps: int, small: bool) -> dict[str, Any]
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(clock)
         trainer.train()
+        del trainer
     memory = torch.tensor(peak_megabytes())
     if processes > 1:
         torch.distributed.all_reduce(memory)
-        torch.distributed.destroy_process_group()  # or its threads may abort the process that ends last
+        part()
     seconds = [taken for taken, _ in clock.seconds(0)[1:]]
     return {"way": way, "losses": clock.losses[0], "seconds": seconds, "megabytes": float(memory)}
 

@@ -7,6 +7,7 @@ others wait for it, however long it takes.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -111,10 +112,16 @@ def started_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _part() -> None:
-    """End the groups while the interpreter is whole: their threads may abort a process that ends with them."""
+def part() -> None:
+    """End the groups while the interpreter is whole: their threads may abort a process that ends with them.
+
+    What was trained is let go of before. A model that averages over the processes keeps its group alive, and the last
+    one to let go of a group waits for the group's threads; such a model waits with the interpreter's lock in its hand,
+    which a thread may need to let go of its last tensor, and then both wait for ever.
+    """
     import torch
 
+    gc.collect()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -148,5 +155,5 @@ def join() -> Processes:
         )
     # Beside the group of the training: whoever waits here keeps no GPU busy.
     group = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
-    atexit.register(_part)
+    atexit.register(part)
     return Processes(state.process_index, state.num_processes, group)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from bistill_hub.pipeline.processes import part
+
 PATIENCE = 120
 """Seconds after which processes that wait for each other are taken to be stuck."""
 
@@ -90,4 +92,4 @@ def _member(folder, rank, count, function, arguments, named):
     except BaseException:
         (folder / f"{rank}.failure").write_text(traceback.format_exc())
         os._exit(1)
-    torch.distributed.destroy_process_group()
+    part()
