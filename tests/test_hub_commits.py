@@ -8,12 +8,22 @@ import huggingface_hub
 import pytest
 from datasets import Dataset, DatasetInfo, IterableDataset
 from datasets.packaged_modules.parquet.parquet import Parquet
+from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import _http
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bistill_hub.errors import InputError
-from bistill_hub.hub_commits import commit_in, commit_now, commit_of, commits_read, is_commit
+from bistill_hub.hub_commits import (
+    HubUnreachableError,
+    ask_for_commit,
+    commit_in,
+    commit_in_cache,
+    commit_now,
+    commit_of,
+    commits_read,
+    is_commit,
+)
 from bistill_hub.sources import LabelledSource, TextSource
 
 ONE, OTHER = "0123456789" * 4, "ab" * 20
@@ -106,6 +116,15 @@ class TestAskingTheHub:
         assert commit_now("org/ner", ONE) == ONE
         assert not hub[1]
 
+    @pytest.mark.parametrize(
+        "error", [httpx2.ConnectError("no route"), httpx2.ReadTimeout("slow"), OfflineModeIsEnabled("not wanted")]
+    )
+    def test_no_way_to_the_hub_is_told_apart_from_an_answer_that_says_nothing(self, hub, error):
+        hub[0]["org/ner"] = error
+        with pytest.raises(HubUnreachableError):
+            ask_for_commit("org/ner", None, "dataset")
+        assert ask_for_commit("org/missing", None, "dataset") is None
+
     @pytest.mark.parametrize("error", [httpx2.ConnectError("no route"), httpx2.ReadTimeout("slow"), None])
     def test_a_hub_that_does_not_answer_leaves_it_open(self, hub, error):
         hub[0]["org/ner"] = error
@@ -161,6 +180,35 @@ class TestReading:
             with pytest.raises(InputError, match="no such column"):  # so it was read
                 list(TextSource(dataset="org/text", split="train").lines())
         assert (loaded, found, hub[1]) == ([None], [], [])
+
+
+class TestModelsInTheCache:
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+        model = tmp_path / "models--org--teacher"
+        for commit, branch in ((ONE, "main"), (OTHER, "v1")):
+            file = model / "snapshots" / commit / "sub" / "config.json"
+            file.parent.mkdir(parents=True)
+            file.write_text("{}")
+            (model / "refs").mkdir(exist_ok=True)
+            (model / "refs" / branch).write_text(commit)
+
+    def test_the_commit_is_that_of_the_branch(self):
+        assert commit_in_cache("org/teacher", "sub/config.json", None) == ONE
+        assert commit_in_cache("org/teacher", "sub/config.json", "v1") == OTHER
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("org/teacher", "config.json", None),
+            ("org/teacher", "sub/config.json", "v2"),
+            ("org/other", "sub/config.json", None),
+            ("no id at all", "sub/config.json", None),
+        ],
+    )
+    def test_what_is_not_there_has_none(self, words):
+        assert commit_in_cache(*words) is None
 
 
 class TestTheCache:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..pipeline.manifest import StageRecord
+from ..pipeline.pinning import pinned
 from ..pipeline.preflight import TaskData, check_writable, preflight, read_task
 from ..pipeline.run import locked
 from ..recipe import Recipe
@@ -16,7 +17,7 @@ from ..teacher import load_config
 from .contenders import CONTENDERS, Changes, Contender, chosen, own_recipe
 from .derived import derived_recipes, refuse_fixed
 from .figure import FIGURES_FOLDER, draw_comparison
-from .memory import Remembered, read_rows, remember
+from .memory import ROWS_FILE, Remembered, read_rows, remember
 from .queue import work_through
 from .report import Comparison, write_comparison
 from .rows import Asked, Row, finished_stages, rows_of, score_name
@@ -60,9 +61,11 @@ def compare(
     refuse_fixed(own or {})
     layers = load_config(recipe.teacher.model, recipe.teacher.revision).num_hidden_layers
     contenders = chosen(recipe, against, layers)
-    recipes = derived_recipes(contenders, recipe, own)
+    derived_recipes(contenders, recipe, own)  # which refuses what cannot be compared, before anything is written
     check_writable(folder)
     with locked(folder):
+        recipe = pinned(recipe, folder, begun=(folder / ROWS_FILE).is_file())
+        recipes = derived_recipes(contenders, recipe, own)
         data = _looked_at(own_recipe(recipe), recipes, folder)
         remember(folder, recipe, recipes, seeds, {})
         rows = in_order(contenders, recipes, seeds, data, progress=progress)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..pipeline.manifest import StageRecord
 from ..pipeline.order import STUDENT, Stage
+from ..pipeline.pinning import pinned_before
 from ..pipeline.plan import free_megabytes, reached, stage_megabytes, updates_of_stage
 from ..pipeline.shared import keys_of
 from ..pipeline.survey import Facts, Features, look
@@ -109,6 +110,7 @@ def cost_of(
     seeds = checked_seeds(seeds)
     refuse_fixed(own or {})
     chosen(recipe, against, None)  # refuses a wrong word before any data are read
+    recipe = pinned_before(recipe, folder)
     facts, teacher, _ = look(own_recipe(recipe))
     contenders = chosen(recipe, against, teacher.layers)
     recipes = derived_recipes(contenders, recipe, own)

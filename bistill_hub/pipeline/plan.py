@@ -18,6 +18,7 @@ from ..recipe import Recipe
 from ..student.inspection import encoder_size
 from .manifest import MANIFEST_FILE, STARTED_FILE, WORK_FOLDER, StageRecord, finished, started
 from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage, stages_of
+from .pinning import pinned_before
 from .preflight import TaskData
 from .reached import training_reached
 from .survey import SAMPLED_EXAMPLES, Facts, SourcePlan, TeacherPlan, look, scores_of
@@ -114,6 +115,7 @@ def plan(
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError("this is not a folder", field="output", value=str(folder), remedy="choose a folder")
+    recipe = pinned_before(recipe, folder)
     facts, teacher, sources = look(recipe)
     stages = stages_of(
         recipe, list(facts.tasks.values()), command=command or f"bistill run {recipe.name}", progress=False

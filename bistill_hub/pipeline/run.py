@@ -51,6 +51,7 @@ from .order import (
     with_dependents,
 )
 from .packaging import REPOSITORY_FOLDER, package_run
+from .pinning import COMMITS_FILE, pinned, pinned_before
 from .preflight import TaskData, check_writable, preflight, read_task
 from .processes import ALONE, Processes, join, started_processes
 from .reached import training_reached
@@ -95,12 +96,14 @@ def run(
     progress: bool = True,
     command: str | None = None,
     sharing: SharingRun | None = None,
+    pin: bool = True,
 ) -> RunResult:
     """Run a recipe: student, phase 1, for each task its teacher, phase 2 and evaluation, package.
 
     Every stage leaves a folder with a manifest in `output_dir`. A run into the same folder skips stages whose inputs
     have not changed, and goes on where an interrupted one stopped, at whatever moment; it ends with the same files as
-    one that was not interrupted.
+    one that was not interrupted. Of what lies on the Hub it reads the commits that it found at its beginning, and the
+    package's recipe names them.
 
     Processes that `torchrun` or `accelerate launch` started share out the batches of every training, so that the pair
     is that of one process, and the same command goes on where they stopped with any number of them.
@@ -114,6 +117,7 @@ def run(
         progress: Show progress bars and what is being done.
         command: The command that reproduces the run, for the card; by default `bistill run` with the recipe's name.
         sharing: What the run shares with those of other recipes, see `several.run_several`.
+        pin: Look up the commits of branches on the Hub, and read those; otherwise what each branch names at that time.
 
     Returns:
         The package, the scores and the stages' records.
@@ -126,8 +130,12 @@ def run(
     folder = Path(output_dir)
     together = join()
     with ExitStack() as held, together.one_voice():
+        recipe = together.main_first(
+            partial(_begun, recipe, folder, held, fresh=fresh, pin=pin),
+            partial(pinned_before, recipe, folder) if pin else lambda: recipe,
+        )
         data = together.main_first(
-            partial(_looked_at, recipe, folder, together.count, held),
+            partial(_looked_at, recipe, folder, together.count),
             lambda: [read_task(settings, get_task(settings.name)) for settings in recipe.tasks],
         )
         shown = command or default_command(recipe)
@@ -163,24 +171,38 @@ def look_ahead(
     until: str | None = None,
     fresh: bool = False,
     command: str | None = None,
-) -> None:
+) -> Recipe:
     """Check a recipe as `run` with the same arguments does, and tell what it shares with others; begin nothing.
+
+    Returns:
+        The recipe with the commits that are read of the Hub.
 
     Raises:
         InputError: something that the run needs is missing or wrong.
     """
     folder = Path(output_dir)
     with ExitStack() as held:
-        data = _looked_at(recipe, folder, 1, held)
+        recipe = _begun(recipe, folder, held, fresh=fresh, pin=True)
+        data = _looked_at(recipe, folder, 1)
         stages = stages_of(recipe, data, command=command or default_command(recipe), progress=False)
         wanted, again = _wanted(stages, from_stage, until, fresh)
         shared.expect(recipe, folder, wanted, again)
+    return recipe
 
 
-def _looked_at(recipe: Recipe, folder: Path, processes: int, held: ExitStack) -> list[TaskData]:
-    """Check everything that the run will need, and keep others from writing to its folder as long as `held` is."""
+def _begun(recipe: Recipe, folder: Path, held: ExitStack, *, fresh: bool, pin: bool) -> Recipe:
+    """Keep others from writing to the run's folder as long as `held` is; the recipe with the commits that it reads."""
     check_writable(folder)
     held.enter_context(locked(folder))
+    if not pin:
+        return recipe
+    if fresh:
+        (folder / COMMITS_FILE).unlink(missing_ok=True)
+    return pinned(recipe, folder, begun=not fresh and (folder / RECIPE_FILE).is_file())
+
+
+def _looked_at(recipe: Recipe, folder: Path, processes: int) -> list[TaskData]:
+    """Check everything that the run will need."""
     check_division(recipe, processes)
     return preflight(recipe, folder)
 

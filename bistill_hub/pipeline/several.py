@@ -82,11 +82,12 @@ def run_several(
     shared = Shared(folder / SHARED_FOLDER)
     chosen: dict[str, Any] = {"from_stage": from_stage, "until": until, "fresh": fresh}
     given = [None] * len(recipes) if commands is None else commands
+    pinned = []
     for recipe, command in zip(recipes, given, strict=True):
         with said_of(recipe.name):
-            look_ahead(recipe, folder / recipe.name, shared, command=command, **chosen)
+            pinned.append(look_ahead(recipe, folder / recipe.name, shared, command=command, **chosen))
     shared.keep_finished()
-    return _work_through(recipes, given, folder, shared, progress, chosen)
+    return _work_through(pinned, given, folder, shared, progress, chosen)
 
 
 def _work_through(
