@@ -60,6 +60,9 @@ def pinned(recipe: Recipe, folder: Path, *, begun: bool) -> Recipe:
         recipe: The recipe.
         folder: The run's folder, which exists.
         begun: Whether there is a run in that folder already. One that was begun without commits goes on without.
+
+    Raises:
+        InputError: an SFT's name announces a revision and has none.
     """
     file = folder / COMMITS_FILE
     if begun and not file.is_file():
@@ -117,14 +120,14 @@ def _references(recipe: Recipe, fields: Mapping[str, Any]) -> Iterator[_Referenc
     yield from _model(fields["teacher"])
     deltas = fields["teacher"]["language_deltas"]
     for code in recipe.teacher.language_deltas:
-        yield from _delta(deltas, code)
+        yield from _delta(deltas, code, "teacher.language_deltas")
     for name in ("source", "target"):
         yield from _data(fields[name]["text"])
     for language in fields["further_languages"]:
         yield from _data(language["text"])
     for task, of_task in zip(recipe.tasks, fields["tasks"], strict=True):
         yield from _model(of_task["teacher"])
-        yield from _delta(of_task["teacher"], "delta")
+        yield from _delta(of_task["teacher"], "delta", f"tasks.{task.name}.teacher")
         for name in task.sources:
             yield from _data(of_task[name])
 
@@ -134,10 +137,10 @@ def _model(fields: MutableMapping[str, Any]) -> Iterator[_Reference]:
         yield _Reference("model", fields["model"], fields["revision"], "config.json", fields, "revision")
 
 
-def _delta(fields: MutableMapping[str, Any], field: str) -> Iterator[_Reference]:
+def _delta(fields: MutableMapping[str, Any], field: str, place_in_recipe: str) -> Iterator[_Reference]:
     if fields[field] is None or not public_name(fields[field]):
         return
-    place = delta_place(fields[field])
+    place = delta_place(fields[field], f"{place_in_recipe}.{field}")
     file = LEGACY_FILE if place.legacy else "delta.safetensors"
     written = f"{LEGACY_PREFIX if place.legacy else ''}{place.place}@{{commit}}"
     yield _Reference("model", place.place, place.revision, file, fields, field, written)
