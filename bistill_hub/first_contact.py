@@ -37,7 +37,7 @@ class FirstContact:
 
     def client(self) -> httpx2.Client:
         """Make a client with the settings of huggingface_hub's own."""
-        from huggingface_hub.utils._http import default_client_factory
+        from huggingface_hub.utils._http import default_client_factory  # no part of its interface: see `give_up_early`
 
         with default_client_factory() as usual:
             return _Client(
@@ -95,5 +95,13 @@ _contact = FirstContact()
 
 
 def give_up_early() -> None:
-    """Have huggingface_hub, and what is built on it, use such a client from now on."""
+    """Have huggingface_hub, and what is built on it, use such a client from now on.
+
+    The settings of its own client are had from what makes it, which another version may call otherwise. Without it, a
+    missing network is told later. (Its interface hands out a client alone, which takes a tenth of a second to make.)
+    """
+    from huggingface_hub.utils import _http
+
+    if not hasattr(_http, "default_client_factory"):
+        return
     set_client_factory(_contact.client)

@@ -85,6 +85,12 @@ def test_offline_mode_is_no_missing_network(nowhere, monkeypatch):
     assert not isinstance(refused.value, NoConnectionError)
 
 
+def test_a_version_that_makes_its_client_otherwise_keeps_it(monkeypatch):
+    monkeypatch.setattr(first_contact, "set_client_factory", lambda factory: pytest.fail("it has been replaced"))
+    monkeypatch.delattr("huggingface_hub.utils._http.default_client_factory")
+    first_contact.give_up_early()
+
+
 def test_it_is_explained_as_a_missing_network_and_not_as_offline_mode():
     said = r"no connection to hub\.test: no route.*See to the network"
     with pytest.raises(NoAnswerError, match=said), explained("org/pair"):
