@@ -1,8 +1,11 @@
 """A comparison does what is missing once, tells it beforehand, and ends in one table, however often it was stopped."""
 
 import csv
+import importlib.util
 import json
 import shutil
+import sys
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -19,6 +22,7 @@ from bistill_hub.evaluation.results import read_results
 from bistill_hub.pipeline import order, run
 from bistill_hub.tasks import get_task
 
+ROOT = Path(__file__).parents[2]
 AGAINST = ["trimmed_teacher", "no_phase_1"]
 SEEDS = (0, 1)
 FILES = ("comparison.md", "comparison.csv", "comparison.json")
@@ -296,3 +300,39 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_made(pair, change
             refuse(other, output_dir=tmp_path / "c", **given)
         assert field in caught.value.field
     assert not (tmp_path / "c" / "stages").exists()
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """The script that keeps what rows predicted, which belongs to the studies."""
+    spec = importlib.util.spec_from_file_location("pool", ROOT / "docs" / "studies" / "pool.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks for its annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_pool_of_what_was_predicted_gives_the_same_table_without_the_folder(pool, pair, compared, tmp_path):
+    found, folder = compared
+    kept = pool.keep(tmp_path / "pool", folder, pair, "today")
+    assert sorted(file.name.partition(".")[0] for file in kept) == sorted(
+        f"{name}-{seed}" for name in ("teacher", "trimmed_teacher", "student", "no_phase_1") for seed in SEEDS
+    )
+    made = pool.table(tmp_path / "pool", tmp_path / "table", pair, {})
+    assert made.scores == found.scores
+    assert bytes_of(tmp_path / "table") == bytes_of(folder)
+    assert list((tmp_path / "table" / "figures").glob("*.png"))
+
+
+def test_a_pool_grows_by_seeds_and_takes_no_row_of_another_recipe(pool, pair, compared, tmp_path):
+    found, folder = compared
+    for file in pool.keep(tmp_path / "pool", folder, pair, "today"):
+        if file.name.startswith("student-1"):
+            later = shutil.move(file, tmp_path / file.name)
+    by_name = {score.contender: score for score in pool.table(tmp_path / "pool", tmp_path / "a", pair, {}).scores}
+    assert (by_name["student"].seeds, by_name["teacher"].seeds) == ((0,), SEEDS)
+    shutil.copy(later, tmp_path / "pool" / "ner")
+    assert pool.table(tmp_path / "pool", tmp_path / "b", pair, {}).scores == found.scores
+    with pytest.raises(InputError, match=r"-0\.json\.xz: bilingual = .*trained by another recipe"):
+        pool.table(tmp_path / "pool", tmp_path / "c", pair.replace({"bilingual.steps": 7}), {})
+    assert not (tmp_path / "c").exists()

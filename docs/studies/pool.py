@@ -1,0 +1,233 @@
+"""Keep what the rows of a comparison predicted, and make one table of all that was ever kept.
+
+python docs/studies/pool.py keep POOL FOLDER RECIPE --set-file SETTINGS.toml --words "when, and what on"
+python docs/studies/pool.py table POOL OUTPUT RECIPE --set-file SETTINGS.toml
+
+A comparison's folder belongs to one machine and one set of library versions. Its predictions do not: a study whose seeds
+are trained weeks apart keeps them in a pool, from which all scores and intervals are computed anew. A row is kept with
+the recipe that it was trained by, and the table takes none of another recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bistill_hub.cli.recipe_options import load_compared
+from bistill_hub.comparison.compare import Comparison
+from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, own_recipe
+from bistill_hub.comparison.derived import derived_recipes
+from bistill_hub.comparison.figure import FIGURES_FOLDER, draw_comparison
+from bistill_hub.comparison.memory import Remembered, read_rows
+from bistill_hub.comparison.report import write_comparison
+from bistill_hub.comparison.rows import Row, finished_stages, rows_of, score_name
+from bistill_hub.comparison.scoring import predictions_file
+from bistill_hub.comparison.table import Score, scores_of
+from bistill_hub.errors import InputError
+from bistill_hub.pipeline.manifest import StageRecord, versions
+from bistill_hub.pipeline.portable import portable
+from bistill_hub.pipeline.preflight import TaskData, read_task
+from bistill_hub.recipe import Recipe
+from bistill_hub.tasks import get_task
+
+_SUFFIX = ".json.xz"
+_NOT_OF_THE_MODEL = ("unverified", "limits", "checkpoint_every", "speed", "contributors")
+"""What a recipe says beside how its models are made."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A row: its recipe, how its stages went, and what its model predicted.
+
+    Attributes:
+        file: Where it is kept.
+        content: As `keep` wrote it.
+    """
+
+    file: Path
+    content: dict[str, Any]
+
+    @property
+    def contender(self) -> str:
+        """The contender's name."""
+        return str(self.content["contender"])
+
+    @property
+    def seed(self) -> int:
+        """The seed that it was trained with."""
+        return int(self.content["seed"])
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return str(self.content["task"])
+
+    def record(self, folder: Path) -> StageRecord:
+        """Write the predictions where a comparison would have them; the record of the stage that made them."""
+        folder.mkdir(parents=True)
+        for language, lines in self.content["predictions"].items():
+            predictions_file(folder, language).write_text(lines, encoding="utf-8")
+        facts = {"size": self.content["size"]}
+        return StageRecord(score_name(self.task), folder, "", {}, {}, facts, 0.0, self.content["machine"], True)
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    """What a row's model depends on, without the machine's folders and the seed."""
+    fields = portable(recipe)
+    fields["teacher"].pop("tokenizer_not_by")  # says how others load a tokenizer; remembered rows have none
+    return {name: value for name, value in fields.items() if name not in (*_NOT_OF_THE_MODEL, "seed")}
+
+
+def _data_of(recipe: Recipe) -> dict[str, TaskData]:
+    return {task.name: read_task(task, get_task(task.name)) for task in recipe.tasks}
+
+
+def _finished(folder: Path, recipe: Recipe, data: dict[str, TaskData]) -> Iterator[tuple[Row, dict[str, StageRecord]]]:
+    for asked in read_rows(folder, recipe):
+        if asked.task not in data:
+            continue
+        for row in rows_of(CONTENDERS[asked.contender], asked.recipe, asked.seeds, data, progress=False):
+            records = finished_stages(row, folder)
+            if score_name(asked.task) in records:
+                yield row, records
+
+
+def keep(pool: Path, folder: Path, recipe: Recipe, words: str) -> list[Path]:
+    """Add the finished rows of a comparison's folder to a pool.
+
+    Args:
+        pool: The pool's folder, made if it is missing.
+        folder: The comparison's.
+        recipe: The pair's recipe.
+        words: When and on what they were made.
+
+    Returns:
+        The files, one a row.
+    """
+    data = _data_of(recipe)
+    written = []
+    for row, records in _finished(folder, recipe, data):
+        scored = records[score_name(row.asked.task)]
+        content = {
+            "contender": row.asked.contender,
+            "seed": row.asked.seed,
+            "task": row.asked.task,
+            "recipe": _identity(row.recipe),
+            "made": words,
+            "machine": scored.machine,
+            "versions": versions(),
+            "size": scored.facts["size"],
+            "stages": [_stage(record) for record in records.values()],
+            "predictions": {
+                language.code: predictions_file(scored.folder, language.code).read_text(encoding="utf-8")
+                for language in recipe.languages
+            },
+        }
+        file = pool / row.asked.task / f"{row.asked.contender}-{row.asked.seed}{_SUFFIX}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(lzma.compress(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()))
+        written.append(file)
+    return written
+
+
+def _stage(record: StageRecord) -> dict[str, Any]:
+    curve = record.facts.get("curve") or []
+    return {
+        "name": record.name,
+        "folder": record.folder.name,
+        "seconds": record.seconds,
+        "machine": record.machine,
+        "held_out_losses": [entry["eval_loss"] for entry in curve if "eval_loss" in entry],
+        "development_score": record.facts.get("validation"),
+    }
+
+
+def read_pool(pool: Path) -> list[Kept]:
+    """All rows of a pool, by task, contender in the order of tables, and seed."""
+    rows = [Kept(file, json.loads(lzma.decompress(file.read_bytes()))) for file in pool.glob(f"*/*{_SUFFIX}")]
+    order = list(CONTENDERS)
+    return sorted(rows, key=lambda row: (row.task, order.index(row.contender), row.seed))
+
+
+def table(pool: Path, output: Path, recipe: Recipe, own: dict[str, dict[str, Any]]) -> Comparison:
+    """Write `comparison.md`, `.csv`, `.json` and the figures of all rows of a pool.
+
+    Args:
+        pool: The pool.
+        output: Folder for them, made if it is missing.
+        recipe: The pair's recipe.
+        own: By contender's name, fields of its recipe that are its own.
+
+    Raises:
+        InputError: a row was trained by another recipe.
+    """
+    kept = read_pool(pool)
+    scores: list[Score] = []
+    remembered: list[Remembered] = []
+    with tempfile.TemporaryDirectory() as place:
+        for name, data in _data_of(recipe).items():
+            done: dict[str, dict[int, StageRecord]] = {}
+            of_task = [row for row in kept if row.task == name]
+            names = {*ALWAYS, *(row.contender for row in of_task)}
+            contenders = [each for each in CONTENDERS.values() if each.name in names]
+            recipes = derived_recipes(contenders, recipe.only([name]), own)
+            for row in of_task:
+                _check(row, recipes[row.contender])
+                record = row.record(Path(place, name, f"{row.contender}-{row.seed}"))
+                done.setdefault(row.contender, {})[row.seed] = record
+            for each in recipes:
+                remembered.append(Remembered(each, name, recipes[each], tuple(done.get(each, {})), {}))
+            scores += scores_of(own_recipe(recipe), data, done)
+    found = Comparison(recipe=own_recipe(recipe), rows=tuple(remembered), scores=tuple(scores), missing=(), failed={})
+    output.mkdir(parents=True, exist_ok=True)
+    write_comparison(output, found)
+    draw_comparison(found.scores, output / FIGURES_FOLDER, synthetic=recipe.synthetic)
+    return found
+
+
+def _check(row: Kept, recipe: Recipe) -> None:
+    """Refuse a row of another recipe than the one that its contender has now."""
+    then, now = row.content["recipe"], json.loads(json.dumps(_identity(recipe)))
+    for name in sorted({*then, *now}):
+        if then.get(name) != now.get(name):
+            raise InputError(
+                f"this row was trained by another recipe, whose {name} is {json.dumps(then.get(name))}",
+                file=row.file,
+                field=name,
+                value=now.get(name),
+                remedy="give the settings that it was trained by, or keep it in a pool of its own",
+            )
+
+
+def main() -> None:
+    """Read the arguments, and keep rows or write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["keep", "table"])
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("recipe")
+    parser.add_argument("--set-file", type=Path)
+    parser.add_argument("--set", action="append", default=[], dest="assignments")
+    parser.add_argument("--tasks")
+    parser.add_argument("--words", default="")
+    args = parser.parse_args()
+    try:
+        recipe, own = load_compared(args.recipe, args.tasks, args.assignments, args.set_file)
+        if args.what == "keep":
+            for file in keep(args.pool, args.folder, recipe, args.words):
+                print(file)  # noqa: T201
+        else:
+            table(args.pool, args.folder, recipe, own)
+            print((args.folder / "comparison.md").read_text(encoding="utf-8"))  # noqa: T201
+    except InputError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()
