@@ -6,7 +6,6 @@ another. And what is published could not be made again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,15 @@ from ..hub_commits import HubUnreachableError, Kind, ask_for_commit, commit_in_c
 from ..model.legacy import LEGACY_FILE
 from ..recipe import Recipe
 from ..teacher import LEGACY_PREFIX, delta_place
+from ..versioned import read_versioned
 from .manifest import write_json
 from .portable import public_name
 
 COMMITS_FILE = "commits.json"
 """In a run's folder: the commit that is read, by kind of repository and by `ORG/NAME@REVISION`."""
+
+
+_VERSION_FIELD, _VERSION = "commits_version", 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def pinned(recipe: Recipe, folder: Path, *, begun: bool) -> Recipe:
         begun: Whether there is a run in that folder already. One that was begun without commits goes on without.
 
     Raises:
-        InputError: an SFT's name announces a revision and has none.
+        InputError: an SFT's name announces a revision and has none, or the file with the commits is damaged.
     """
     file = folder / COMMITS_FILE
     if begun and not file.is_file():
@@ -70,7 +73,7 @@ def pinned(recipe: Recipe, folder: Path, *, begun: bool) -> Recipe:
     fields = recipe.model_dump()
     references, known = list(_references(recipe, fields)), _read(folder)
     if _look_up(references, known):
-        write_json(file, known)
+        write_json(file, {_VERSION_FIELD: _VERSION, "commits": known})
     return _with_commits(fields, references, known)
 
 
@@ -82,7 +85,11 @@ def pinned_before(recipe: Recipe, folder: Path) -> Recipe:
 
 def _read(folder: Path) -> dict[str, dict[str, str]]:
     file = folder / COMMITS_FILE
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    remedy = "restore the file, or remove the folder and begin anew"
+    commits: dict[str, dict[str, str]] = read_versioned(file, _VERSION_FIELD, _VERSION, remedy=remedy)["commits"]
+    return commits
 
 
 def _with_commits(

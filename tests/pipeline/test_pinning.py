@@ -6,7 +6,7 @@ import pytest
 from hubserver.visitor import client, serving
 from untrained import untrained
 
-from bistill_hub import run
+from bistill_hub import InputError, run
 from bistill_hub.comparison.compare import compare
 from bistill_hub.comparison.memory import read_rows
 from bistill_hub.hub_commits import HubUnreachableError
@@ -150,6 +150,14 @@ def test_what_the_hub_does_not_tell_stays_as_it_is(recipe, hub, tmp_path):
     assert found.teacher.revision == 40 * "0"
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"commits_version": 2, "commits": {}}'])
+def test_a_damaged_file_is_refused(recipe, hub, tmp_path, content):
+    (tmp_path / COMMITS_FILE).write_text(content)
+    with pytest.raises(InputError, match=f"{COMMITS_FILE}.* begin anew"):
+        pinned(recipe, tmp_path, begun=True)
+    assert not hub.asked
+
+
 def test_a_folder_of_a_data_sets_name_is_no_data_set_of_the_hub(recipe, hub, tmp_path, monkeypatch):
     (tmp_path / "org" / "data").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -185,7 +193,7 @@ def test_a_run_goes_on_with_the_commit_that_it_began_with_until_it_is_to_be_made
     run(recipe, folder, until="phase-1", progress=False)
     assert (folder / "student" / "model.safetensors").read_bytes() == student
     run(recipe, folder, until="student", progress=False, fresh=True)
-    assert json.loads((folder / COMMITS_FILE).read_text()) == {"model": {"alice/teacher": second}}
+    assert json.loads((folder / COMMITS_FILE).read_text())["commits"] == {"model": {"alice/teacher": second}}
     assert (folder / "student" / "model.safetensors").read_bytes() != student
 
 
