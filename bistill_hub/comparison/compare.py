@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
+from ..pipeline.executor import locked
 from ..pipeline.manifest import StageRecord
 from ..pipeline.pinning import pinned
 from ..pipeline.preflight import TaskData, check_writable, preflight, read_task
-from ..pipeline.run import locked
 from ..recipe import Recipe
 from ..tasks import get_task
 from ..teacher import load_config

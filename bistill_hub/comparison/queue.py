@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BistillError, InputError
+from ..pipeline.executor import do_stages
 from ..pipeline.manifest import StageRecord
 from ..pipeline.order import Stage
-from ..pipeline.run import do_stages
 from ..pipeline.shared import FailedBeforeError, failure
 from .rows import Asked, Row, finished_stages, place_of, removed_model
 

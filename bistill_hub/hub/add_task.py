@@ -104,8 +104,8 @@ def add_task(
             trained.
         BistillError: the Hub did not answer as it should, or the disk is full; what is finished is kept.
     """
+    from ..pipeline.executor import locked
     from ..pipeline.preflight import check_writable
-    from ..pipeline.run import locked
 
     output = Path(output_dir)
     get_task(task)
@@ -233,6 +233,7 @@ def _train(
 ) -> TrainedTask:
     """Do the task's stages, after a look at everything that they need."""
     from ..cards.facts import read_facts
+    from ..pipeline.executor import do_stages
     from ..pipeline.order import PHASE_1, by_name, common_inputs, stages_of_task
     from ..pipeline.preflight import check_lengths, check_model_file, read_task
     from ..pipeline.rebuild import (
@@ -242,7 +243,6 @@ def _train(
         published_recipe,
         student_stage,
     )
-    from ..pipeline.run import do_stages
     from ..teacher import load_config
 
     recipe = published_recipe(pair.folder, fields, teacher=teacher)

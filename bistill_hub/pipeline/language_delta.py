@@ -17,11 +17,11 @@ from ..recipe import Precision
 from ..sources import TextSource, file_sha256
 from ..student.backbones import backbone_for
 from ..teacher import load_config, load_language_model, load_tokenizer
+from .executor import locked
 from .manifest import WORK_FOLDER, versions, write_json
 from .portable import shown_name
 from .preflight import check_precision, check_writable
 from .processes import started_processes
-from .run import locked
 from .stage_files import DELTA_FILE
 
 if TYPE_CHECKING:

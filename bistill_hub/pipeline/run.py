@@ -5,36 +5,28 @@ Several processes, started by `torchrun` or `accelerate launch`, train together;
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 
 from ..distillation.sampling import divided
-from ..errors import BistillError, InputError, first_line
+from ..errors import InputError
 from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..recipe import Recipe
 from ..tasks import get_task
 from .counted_text import read_text
+from .executor import do_stages, locked
 from .manifest import (
     MANIFEST_FILE,
-    WORK_FOLDER,
     StageRecord,
-    complete,
     finished,
-    made_of_others,
-    started,
     write_json,
 )
 from .order import (
@@ -53,20 +45,12 @@ from .order import (
 from .packaging import REPOSITORY_FOLDER, package_run
 from .pinning import COMMITS_FILE, pinned, pinned_before
 from .preflight import TaskData, check_writable, preflight, read_task
-from .processes import ALONE, Processes, join, started_processes
-from .reached import training_reached
+from .processes import join
 from .shared import Shared, SharingRun
 
 RUNS_FOLDER = "runs"
-LOCK_FILE = ".running"
 RECIPE_FILE = "recipe.json"
 """In a run's folder: the recipe that it was last run with, and the command."""
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class NoRoomError(BistillError):
-    """The disk is full."""
 
 
 @dataclass(frozen=True)
@@ -244,113 +228,6 @@ def _forget(stages: Sequence[Stage], folder: Path) -> None:
     for stage in stages:
         (folder / stage.slug / MANIFEST_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder / stage.slug, ignore_errors=True)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep others from writing to a run's folder meanwhile.
-
-    Raises:
-        InputError: another run is writing there.
-    """
-    try:
-        with FileLock(folder / LOCK_FILE).acquire(timeout=0):
-            yield
-    except Timeout:
-        raise InputError(
-            "another run is writing there",
-            field="output",
-            value=str(folder),
-            remedy="wait for it, or choose another folder",
-        ) from None
-
-
-def do_stages(
-    stages: Sequence[Stage],
-    folder: Path,
-    *,
-    progress: bool,
-    before: Sequence[StageRecord] = (),
-    together: Processes = ALONE,
-    place_of: Callable[[Stage, Mapping[str, Any]], Path] | None = None,
-    keep: Callable[[StageRecord], None] | None = None,
-) -> list[StageRecord]:
-    """Do stages in order, each in a folder of its own in a run's folder; those that are finished are skipped.
-
-    Args:
-        stages: The stages.
-        folder: The run's folder.
-        progress: Say which stage is done.
-        before: Records of stages that these need and that are none of them.
-        together: The processes that do them.
-        place_of: Tells a stage's folder from the stage and what goes into it; by default it is called by the stage's
-            slug, in the run's folder.
-        keep: Called with the record of each stage as soon as it is finished.
-
-    Returns:
-        Records of the earlier stages and of these.
-
-    Raises:
-        InputError: several processes were started for what one does.
-        BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
-    """
-    from rich.console import Console
-
-    if together.count != started_processes():
-        raise InputError(
-            "this is done by one process",
-            field="WORLD_SIZE",
-            value=started_processes(),
-            remedy="start it without torchrun or accelerate launch",
-        )
-    # `accelerate launch` hands down a precision of its own: the recipe says what is computed in what.
-    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
-    console = Console(stderr=True, quiet=not progress)
-    records = list(before)
-    for number, stage in enumerate(stages, 1):
-        done = by_name(records)
-        try:
-            work = partial(stage.work, done=done)
-            inputs = stage.inputs(done)
-            place = folder / stage.slug if place_of is None else place_of(stage, inputs)
-            if progress:
-                told = ", ".join(filter(None, (stage.name, _state(stage, place, inputs))))
-                console.print(f"[bold]Stage {number} of {len(stages)}:[/bold] {told}")
-                if made_of_others(stage.name, place, inputs):
-                    console.print(f"{stage.name}: made of other inputs, will be made again")
-            records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
-            if keep is not None:
-                keep(records[-1])
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise _explained(error, stage, folder) from error
-    return records
-
-
-def _state(stage: Stage, place: Path, inputs: Mapping[str, Any]) -> str:
-    """What is there of a stage before it is done; empty where nothing is."""
-    if finished(stage.name, place, inputs) is not None:
-        return "finished before"
-    if not started(place, inputs):
-        return ""
-    return str(training_reached(place / WORK_FOLDER)) if stage.trains else "begun before"
-
-
-def _explained(error: Exception, stage: Stage, folder: Path) -> Exception:
-    """Say in the user's words what went wrong outside the program, if it was that."""
-    kept = "What is finished is kept: the same command goes on from there."
-    # safetensors and torch report a failed write in classes of their own, with the system's words in the text.
-    text = str(error)
-    no_room = getattr(error, "errno", None) in _NO_ROOM or any(os.strerror(code) in text for code in _NO_ROOM)
-    if no_room or ("file write failed" in text or "PytorchStreamWriter failed" in text):
-        free = shutil.disk_usage(folder).free / 1e6
-        return NoRoomError(
-            f"{folder}: stage {stage.slug} could not be written: no room is left ({free:,.0f} MB are free). {kept}"
-        )
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return BistillError(f"{error.filename}: the file has vanished during stage {stage.slug}. Put it back. {kept}")
-    if isinstance(error, OSError):
-        return BistillError(f"{folder}: stage {stage.slug} failed: {first_line(error)}. {kept}")
-    return error
 
 
 def _results(data: Sequence[TaskData], records: Sequence[StageRecord]) -> tuple[Result, ...]:

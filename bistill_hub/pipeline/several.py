@@ -11,8 +11,9 @@ from typing import Any
 
 from ..errors import InputError
 from ..recipe import Recipe
+from .executor import NoRoomError
 from .processes import started_processes
-from .run import NoRoomError, RunResult, look_ahead, run
+from .run import RunResult, look_ahead, run
 from .shared import SHARED_FOLDER, Shared, SharingRun
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from bistill_hub import cli
-from bistill_hub.pipeline import run as run_module
+from bistill_hub.pipeline import executor
 from bistill_hub.teacher import load_encoder
 
 
@@ -33,7 +33,7 @@ def attempt(trim, monkeypatch):
     def begun(*_args, **_kwargs):
         raise AssertionError("a stage was begun")
 
-    monkeypatch.setattr(run_module, "complete", begun)
+    monkeypatch.setattr(executor, "complete", begun)
     return lambda *words, **changes: trim(*words, *(() if "--license" in words else ("--license", "mit")), **changes)
 
 

@@ -19,7 +19,7 @@ from bistill_hub.comparison.rows import Asked
 from bistill_hub.evaluation.bootstrap import bootstrap_scores, interval
 from bistill_hub.evaluation.kept import read_predictions
 from bistill_hub.evaluation.results import read_results
-from bistill_hub.pipeline import order, run
+from bistill_hub.pipeline import executor, order
 from bistill_hub.tasks import get_task
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def bytes_of(folder):
 
 def watched(monkeypatch, stop_before=None):
     """Note which stages are really worked on; interrupt before one of them."""
-    done, real = [], run.complete
+    done, real = [], executor.complete
 
     def complete(name, folder, inputs, work, **kwargs):
         def noted(place):
@@ -74,7 +74,7 @@ def watched(monkeypatch, stop_before=None):
 
         return real(name, folder, inputs, noted, **kwargs)
 
-    monkeypatch.setattr(run, "complete", complete)
+    monkeypatch.setattr(executor, "complete", complete)
     return done
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from bistill_hub import InputError, cli
 from bistill_hub.model.sparse_delta import SparseDelta, SparseUpdate
-from bistill_hub.pipeline import run as run_module
+from bistill_hub.pipeline import executor
 from bistill_hub.pipeline.preflight import preflight
 from bistill_hub.recipe import load_recipe
 
@@ -22,7 +22,7 @@ def attempt(tiny_teacher_dirs, tiny_teachers_not_by, text_files, ner_files, tmp_
     def begun(*_args, **_kwargs):
         raise AssertionError("a stage was begun")
 
-    monkeypatch.setattr(run_module, "complete", begun)
+    monkeypatch.setattr(executor, "complete", begun)
 
     def call(*changes, output=None, teacher="xlm-roberta"):
         right = {

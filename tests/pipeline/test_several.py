@@ -13,8 +13,7 @@ from compared import small_pair
 from untrained import tokenizer_for
 
 from bistill_hub import BistillError, InputError, run
-from bistill_hub.pipeline import order, shared
-from bistill_hub.pipeline import run as runs_module
+from bistill_hub.pipeline import executor, order, shared
 from bistill_hub.pipeline.counted_text import CountedText, read_text
 from bistill_hub.pipeline.manifest import complete, finished
 from bistill_hub.pipeline.several import run_several
@@ -48,7 +47,7 @@ class Watched:
 
     def __init__(self, monkeypatch):
         self.done = []
-        for module in (runs_module, shared):
+        for module in (executor, shared):
             monkeypatch.setattr(module, "complete", self.complete)
 
     def complete(self, name, folder, inputs, work, **kwargs):
