@@ -14,6 +14,9 @@ _PLACES = ("path", "dataset", "config", "split", "revision", "data_dir")
 LABELLED_SOURCES = ("train", "validation", "test_source", "test_target")
 """A task's sources, by field."""
 
+OF_CONTENDERS = "contenders"
+"""Where settings of a contender's own stand beside those of the recipe: `contenders.NAME.FIELD`; see `of_contender`."""
+
 
 def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
     """Turn `key=value` words into changes for `Recipe.replace`.
@@ -34,6 +37,19 @@ def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             changes[path] = text
     return changes
+
+
+def of_contender(path: str) -> tuple[str, str] | None:
+    """Tell which contender of a comparison a change is of, and which field; None for one of the recipe itself.
+
+    Args:
+        path: A dotted path, such as `contenders.from_scratch.bilingual.learning_rate`.
+    """
+    first, _, rest = path.partition(".")
+    if first != OF_CONTENDERS:
+        return None
+    name, _, field = rest.partition(".")
+    return name, field
 
 
 def set_field(fields: dict[str, Any], path: str, value: Any) -> None:

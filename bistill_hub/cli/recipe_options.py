@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_OF_CONTENDERS = "contenders."
 _MADE_FROM = re.compile(
     r"teacher\.(model|language_deltas)|(source|target)\.text|further_languages|tasks\.\w+\.(train|validation|teacher\.model)"
 )
@@ -88,16 +87,16 @@ def load_compared(
     Raises:
         InputError: the recipe or a change is not valid.
     """
-    from ..recipe_changes import parse_changes
+    from ..recipe_changes import of_contender, parse_changes
 
-    of_pair = [word for word in assignments if not word.startswith(_OF_CONTENDERS)]
+    of_pair = [word for word in assignments if of_contender(word) is None]
     of_contenders = parse_changes([word for word in assignments if word not in of_pair])
     if set_file:
         of_contenders = {**changes_from(set_file), **of_contenders}
     own: dict[str, dict[str, Any]] = {}
     for path, value in of_contenders.items():
-        if path.startswith(_OF_CONTENDERS):
-            contender, _, field = path.removeprefix(_OF_CONTENDERS).partition(".")
+        if place := of_contender(path):
+            contender, field = place
             own.setdefault(contender, {})[field] = value
     return load(recipe, tasks, of_pair, set_file), own
 
@@ -127,11 +126,11 @@ def load_all(
 
 
 def _changed(recipe: Recipe, tasks: str | None, assignments: Sequence[str], set_file: Path | None) -> Recipe:
-    from ..recipe_changes import parse_changes
+    from ..recipe_changes import of_contender, parse_changes
 
     of_file = changes_from(set_file) if set_file else {}
     # What a file says of a comparison's contenders is nothing to other commands.
-    of_file = {path: value for path, value in of_file.items() if not path.startswith(_OF_CONTENDERS)}
+    of_file = {path: value for path, value in of_file.items() if of_contender(path) is None}
     changes = {**of_file, **parse_changes(assignments)}
     if changes:
         _tell_what_stays(recipe, changes)

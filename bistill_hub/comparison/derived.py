@@ -7,11 +7,9 @@ from typing import Any
 
 from ..errors import InputError
 from ..recipe import Recipe
+from ..recipe_changes import OF_CONTENDERS
 from ..tasks import get_task
 from .contenders import ALWAYS, CONTENDERS, Changes, Contender
-
-FIELD = "contenders"
-"""Where settings of a contender's own stand in a file of changes: `contenders.NAME.FIELD`."""
 
 
 def derived_recipes(
@@ -40,7 +38,7 @@ def derived_recipes(
         try:
             recipes[contender.name] = recipe.replace(_of_its_tasks(own.get(contender.name, {}), recipe))
         except InputError as error:
-            raise error.said_of(f"{FIELD}.{contender.name}") from error
+            raise error.said_of(f"{OF_CONTENDERS}.{contender.name}") from error
     return recipes
 
 
@@ -66,14 +64,14 @@ def refuse_fixed(own: Mapping[str, Any]) -> None:
         if name not in CONTENDERS:
             raise InputError(
                 "there is no such contender",
-                field=FIELD,
+                field=OF_CONTENDERS,
                 value=name,
                 remedy=f"choose from {', '.join(each for each in CONTENDERS if not _is_fixed(CONTENDERS[each]))}",
             )
         if _is_fixed(CONTENDERS[name]):
             raise InputError(
                 f"the {CONTENDERS[name].label} is the pair's own recipe and has no settings of its own",
-                field=f"{FIELD}.{name}",
+                field=f"{OF_CONTENDERS}.{name}",
                 value=sorted(own[name]),
                 remedy="change the recipe itself: the contenders follow it",
             )
