@@ -233,6 +233,25 @@ def as_module(command: Command, *more: str, place: Path) -> str:
     return done.stdout
 
 
+def as_script(command: Command, *more: str, place: Path, instead: Mapping[str, str] | None = None) -> str:
+    """Give a command `python FILE` of this checkout, in a folder; what it printed.
+
+    Args:
+        command: The command; its file's place is that in the checkout.
+        more: Further words.
+        place: The folder.
+        instead: Words that are replaced, and by what.
+    """
+    python, file, *words = _replaced(command, instead)
+    assert python == "python"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / file), *words, *more], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    _record(command)
+    return done.stdout
+
+
 def exported(command: Command) -> dict[str, str]:
     """Take the variables that `export` sets, for the commands after it."""
     assert command[0] == "export"

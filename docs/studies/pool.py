@@ -1,7 +1,7 @@
 """Keep what the rows of a comparison predicted, and make one table of all that was ever kept.
 
 python docs/studies/pool.py keep POOL FOLDER RECIPE --set-file SETTINGS.toml --words "when, and what on"
-python docs/studies/pool.py table POOL OUTPUT RECIPE --set-file SETTINGS.toml
+python docs/studies/pool.py table POOL OUTPUT RECIPE --set-file SETTINGS.toml [--page PAGE.md]
 
 A comparison's folder belongs to one machine and one set of library versions. Its predictions do not: a study whose seeds
 are trained weeks apart keeps them in a pool, from which all scores and intervals are computed anew. A row is kept with
@@ -11,8 +11,10 @@ the recipe that it was trained by, and the table takes none of another recipe.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import lzma
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,16 +27,24 @@ from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, own_recipe
 from bistill_hub.comparison.derived import derived_recipes
 from bistill_hub.comparison.figure import FIGURES_FOLDER, draw_comparison
 from bistill_hub.comparison.memory import Remembered, read_rows
-from bistill_hub.comparison.report import write_comparison
+from bistill_hub.comparison.report import NAME, write_comparison
 from bistill_hub.comparison.rows import Row, finished_stages, rows_of, score_name
-from bistill_hub.comparison.scoring import predictions_file
-from bistill_hub.comparison.table import Score, scores_of
+from bistill_hub.comparison.scoring import predictions_file, tests_of
+from bistill_hub.comparison.table import Finished, Score, scores_of
 from bistill_hub.errors import InputError
+from bistill_hub.evaluation.kept import read_predictions
 from bistill_hub.pipeline.manifest import StageRecord, versions
 from bistill_hub.pipeline.portable import portable
 from bistill_hub.pipeline.preflight import TaskData, read_task
 from bistill_hub.recipe import Recipe
 from bistill_hub.tasks import get_task
+
+METRICS_FILE = "metrics.csv"
+_COUNT = "number"
+"""What a task calls a metric that counts the labelled data's own, the same in each row."""
+
+BEGIN, END = "<!-- tables: written by docs/studies/pool.py -->", "<!-- end of tables -->"
+"""In a page: what stands between them is replaced by the tables and the figures."""
 
 _SUFFIX = ".json.xz"
 _NOT_OF_THE_MODEL = ("unverified", "limits", "checkpoint_every", "speed", "contributors")
@@ -156,7 +166,7 @@ def read_pool(pool: Path) -> list[Kept]:
 
 
 def table(pool: Path, output: Path, recipe: Recipe, own: dict[str, dict[str, Any]]) -> Comparison:
-    """Write `comparison.md`, `.csv`, `.json` and the figures of all rows of a pool.
+    """Write `comparison.md`, `.csv`, `.json`, the figures and `metrics.csv` of all rows of a pool.
 
     Args:
         pool: The pool.
@@ -170,6 +180,7 @@ def table(pool: Path, output: Path, recipe: Recipe, own: dict[str, dict[str, Any
     kept = read_pool(pool)
     scores: list[Score] = []
     remembered: list[Remembered] = []
+    metrics: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as place:
         for name, data in _data_of(recipe).items():
             done: dict[str, dict[int, StageRecord]] = {}
@@ -184,11 +195,99 @@ def table(pool: Path, output: Path, recipe: Recipe, own: dict[str, dict[str, Any
             for each in recipes:
                 remembered.append(Remembered(each, name, recipes[each], tuple(done.get(each, {})), {}))
             scores += scores_of(own_recipe(recipe), data, done)
+            metrics += _metrics_of(own_recipe(recipe), data, done)
     found = Comparison(recipe=own_recipe(recipe), rows=tuple(remembered), scores=tuple(scores), missing=(), failed={})
     output.mkdir(parents=True, exist_ok=True)
     write_comparison(output, found)
     draw_comparison(found.scores, output / FIGURES_FOLDER, synthetic=recipe.synthetic)
+    with (output / METRICS_FILE).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["task", "language", "contender", "seed", "metric", "value"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(metrics)
     return found
+
+
+def _metrics_of(recipe: Recipe, data: TaskData, done: Finished) -> Iterator[dict[str, Any]]:
+    """All metrics of each row, as fractions, beside the main one."""
+    for _, language, source in tests_of(recipe, data):
+        dataset = data.task.read(source)
+        for contender, by_seed in done.items():
+            for seed, record in by_seed.items():
+                predictions = read_predictions(predictions_file(record.folder, language.code))
+                for metric, value in data.task.score(dataset, predictions).items():
+                    if metric.rpartition(".")[2] == _COUNT:
+                        continue
+                    yield {
+                        "task": data.recipe.name,
+                        "language": language.code,
+                        "contender": contender,
+                        "seed": seed,
+                        "metric": metric,
+                        "value": value,
+                    }
+
+
+def onto_page(page: Path, output: Path, pool: Path) -> None:
+    """Put the tables, the figures, and what each row took, between the page's two marks.
+
+    Args:
+        page: The page, Markdown.
+        output: Where `table` wrote; a folder beside the page or below.
+        pool: The pool.
+
+    Raises:
+        InputError: the page lacks a mark.
+    """
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(f"{BEGIN}\n")
+    _, end, after = rest.partition(f"{END}\n")
+    if not begin or not end:
+        raise InputError("the page lacks the marks", file=page, field=BEGIN, remedy=f"write {BEGIN} and {END} into it")
+    pictures = sorted((output / FIGURES_FOLDER).glob("*.png"))
+    shown = [f"![{picture.stem}]({picture.relative_to(page.parent).as_posix()})" for picture in pictures]
+    tables = (output / f"{NAME}.md").read_text(encoding="utf-8").split("\n", 1)[1].strip()
+    lowered = re.sub(r"^##+ ", "### ", tables, flags=re.MULTILINE)
+    further = _metrics_table(output / METRICS_FILE)
+    parts = ["", *shown, "", lowered, "", *further, "", *_what_rows_took(read_pool(pool)), ""]
+    page.write_text(before + begin + "\n".join(parts) + END + "\n" + after, encoding="utf-8")
+
+
+def _metrics_table(file: Path) -> list[str]:
+    """A table of all metrics, a row and a language a line."""
+    with file.open(encoding="utf-8", newline="") as rows:
+        entries = list(csv.DictReader(rows))
+    lines = ["### All metrics", ""]
+    for task in dict.fromkeys(entry["task"] for entry in entries):
+        of_task = [entry for entry in entries if entry["task"] == task]
+        names = list(dict.fromkeys(entry["metric"] for entry in of_task))
+        lines += [f"| {task}, in % | seed | language | {' | '.join(names)} |", f"|---|---|---|{len(names) * '---:|'}"]
+        values: dict[tuple[str, str, str], dict[str, float]] = {}
+        for entry in of_task:
+            place = entry["contender"], entry["seed"], entry["language"]
+            values.setdefault(place, {})[entry["metric"]] = float(entry["value"])
+        for (contender, seed, language), found in values.items():
+            shown = " | ".join(f"{100 * found[name]:.1f}" for name in names)
+            lines.append(f"| {CONTENDERS[contender].label} | {seed} | {language} | {shown} |")
+    return lines
+
+
+def _what_rows_took(rows: list[Kept]) -> list[str]:
+    """A table of the stages that were trained; one that rows share is told once."""
+    lines = ["### Stages", "", "| stage | of | minutes | losses on held-out text | best on development data % | made |"]
+    lines.append("|---|---|---:|---|---:|---|")
+    told = set()
+    for row in rows:
+        for stage in row.content["stages"]:
+            losses, score = stage["held_out_losses"], stage["development_score"]
+            if stage["folder"] in told or not (losses or score is not None):
+                continue
+            told.add(stage["folder"])
+            of_text = " ".join(f"{loss:.4f}" for loss in losses) if stage["name"] == "phase 1" else ""
+            shown = "" if score is None else f"{100 * score:.1f}"
+            minutes = f"{stage['seconds'] / 60:.1f}"
+            of = f"{row.contender}, seed {row.seed}"
+            lines.append(f"| {stage['name']} | {of} | {minutes} | {of_text} | {shown} | {row.content['made']} |")
+    return lines
 
 
 def _check(row: Kept, recipe: Recipe) -> None:
@@ -216,6 +315,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="assignments")
     parser.add_argument("--tasks")
     parser.add_argument("--words", default="")
+    parser.add_argument("--page", type=Path)
     args = parser.parse_args()
     try:
         recipe, own = load_compared(args.recipe, args.tasks, args.assignments, args.set_file)
@@ -224,7 +324,11 @@ def main() -> None:
                 print(file)  # noqa: T201
         else:
             table(args.pool, args.folder, recipe, own)
-            print((args.folder / "comparison.md").read_text(encoding="utf-8"))  # noqa: T201
+            tables = args.folder / f"{NAME}.md"
+            print(tables.read_text(encoding="utf-8"))  # noqa: T201
+            if args.page:
+                onto_page(args.page, args.folder, args.pool)
+                tables.unlink()  # they are on the page
     except InputError as error:
         parser.error(str(error))
 

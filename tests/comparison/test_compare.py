@@ -1,16 +1,14 @@
 """A comparison does what is missing once, tells it beforehand, and ends in one table, however often it was stopped."""
 
 import csv
-import importlib.util
 import json
 import shutil
-import sys
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import pytest
 from compared import small_pair
+from studies import load_pool_script
 
 from bistill_hub import InputError
 from bistill_hub.comparison.compare import compare
@@ -22,7 +20,6 @@ from bistill_hub.evaluation.results import read_results
 from bistill_hub.pipeline import executor, order
 from bistill_hub.tasks import get_task
 
-ROOT = Path(__file__).parents[2]
 AGAINST = ["trimmed_teacher", "no_phase_1"]
 SEEDS = (0, 1)
 FILES = ("comparison.md", "comparison.csv", "comparison.json")
@@ -304,12 +301,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_made(pair, change
 
 @pytest.fixture(scope="module")
 def pool():
-    """The script that keeps what rows predicted, which belongs to the studies."""
-    spec = importlib.util.spec_from_file_location("pool", ROOT / "docs" / "studies" / "pool.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where a dataclass looks for its annotations
-    spec.loader.exec_module(module)
-    return module
+    return load_pool_script()
 
 
 def test_a_pool_of_what_was_predicted_gives_the_same_table_without_the_folder(pool, pair, compared, tmp_path):

@@ -51,6 +51,10 @@ def test_a_study_that_is_a_comparison_tells_what_is_to_do(place):
         assert "To do: " in output
 
 
-def test_the_other_commands_are_the_demonstration_which_tests_of_its_own_give_and_variables():
+def test_the_other_commands_are_the_demonstration_and_the_pool_which_other_tests_give_and_variables():
     others = [words for words in COMMANDS if words[1] not in ("run", "compare")]
-    assert [words[:2] for words in others] == [["bistill", "demo"], ["export", "BISTILL_DATA=DATA"]]
+    assert [words[:2] for words in others] == [
+        ["bistill", "demo"],
+        ["export", "BISTILL_DATA=DATA"],
+        *2 * [["python", "docs/studies/pool.py"]],
+    ]

@@ -3,11 +3,17 @@
 import json
 
 import pytest
-from doc_pages import assigned, changed, exported, given
+from doc_pages import as_script, assigned, changed, exported, given
 
 from bistill_hub.comparison.contenders import CONTENDERS
 
 pytestmark = pytest.mark.whole
+
+POOL = {"docs/studies/en-sw/pool": "pool"}
+PAGE = {"docs/studies/en-sw": "out", "docs/studies/en-sw.md": "page.md"}
+"""What the commands would write in the checkout, and where they write it here."""
+
+BEGIN, END = "<!-- tables: written by docs/studies/pool.py -->", "<!-- end of tables -->"
 
 SMALL, FOUR_TASKS, *COMPARISON = assigned(__name__)
 
@@ -35,12 +41,16 @@ def test_the_study_that_is_a_comparison_fills_its_table(study_place, monkeypatch
         tasks__ner__distillation__dense_epochs=1,
         tasks__ner__distillation__sparse_epochs=1,
     )
+    (study_place / "page.md").write_text(f"Before.\n{BEGIN}\n{END}\nAfter.\n", encoding="utf-8")
     filled = []
     for command in (command for snippet in COMPARISON for command in snippet.commands):
         variables = exported(command) if command[0] == "export" else command.variables
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         if command[0] == "export":
+            continue
+        if command[0] == "python":
+            as_script(command, *small, place=study_place, instead={**POOL, **(PAGE if "table" in command else {})})
             continue
         given(command, *small, "--quiet")
         filled.append(study_place / command[command.index("--output") + 1])
@@ -50,3 +60,10 @@ def test_the_study_that_is_a_comparison_fills_its_table(study_place, monkeypatch
             assert f"| {CONTENDERS[name].label} | " in table
         assert "failed" not in table.lower()
     assert filled
+    page = (study_place / "page.md").read_text(encoding="utf-8")
+    assert page.startswith("Before.\n")
+    assert page.endswith("After.\n")
+    for name in ("teacher", "student", "lrf_3"):
+        assert page.count(f"| {CONTENDERS[name].label} | ") >= 2
+    assert "![ner](out/figures/ner.png)" in page
+    assert "| phase 1 | " in page
