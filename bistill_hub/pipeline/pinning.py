@@ -20,8 +20,9 @@ from .manifest import write_json
 from .portable import public_name
 
 COMMITS_FILE = "commits.json"
-"""In a run's folder: the commit that is read, by kind of repository and by `ORG/NAME@REVISION`."""
+"""In a run's folder: the commit that is read, by kind of repository and `ORG/NAME@REVISION`; null where unknown."""
 
+_Commits = dict[str, dict[str, str | None]]
 
 _VERSION_FIELD, _VERSION = "commits_version", 1
 
@@ -57,7 +58,8 @@ def pinned(recipe: Recipe, folder: Path, *, begun: bool) -> Recipe:
     """Name the commits that a run reads, in the place of branches, tags and main branches.
 
     They are written down in the run's folder, and read there by every later call. What the Hub does not tell, as
-    without a network, is taken from its cache, or stays as it is.
+    without a network, is taken from its cache, or stays as it is, and then until the run is done: what is finished was
+    made of it.
 
     Args:
         recipe: The recipe.
@@ -72,7 +74,7 @@ def pinned(recipe: Recipe, folder: Path, *, begun: bool) -> Recipe:
         return recipe
     fields = recipe.model_dump()
     references, known = list(_references(recipe, fields)), _read(folder)
-    if _look_up(references, known):
+    if _look_up(references, known, begun):
         write_json(file, {_VERSION_FIELD: _VERSION, "commits": known})
     return _with_commits(fields, references, known)
 
@@ -83,30 +85,28 @@ def pinned_before(recipe: Recipe, folder: Path) -> Recipe:
     return _with_commits(fields, _references(recipe, fields), _read(folder))
 
 
-def _read(folder: Path) -> dict[str, dict[str, str]]:
+def _read(folder: Path) -> _Commits:
     file = folder / COMMITS_FILE
     if not file.is_file():
         return {}
     remedy = "restore the file, or remove the folder and begin anew"
-    commits: dict[str, dict[str, str]] = read_versioned(file, _VERSION_FIELD, _VERSION, remedy=remedy)["commits"]
+    commits: _Commits = read_versioned(file, _VERSION_FIELD, _VERSION, remedy=remedy)["commits"]
     return commits
 
 
-def _with_commits(
-    fields: dict[str, Any], references: Iterable[_Reference], known: Mapping[str, Mapping[str, str]]
-) -> Recipe:
+def _with_commits(fields: dict[str, Any], references: Iterable[_Reference], known: _Commits) -> Recipe:
     for reference in references:
         if commit := known.get(reference.kind, {}).get(reference.shown):
             reference.fields[reference.field] = reference.written.format(commit=commit)
     return Recipe.make(fields)
 
 
-def _look_up(references: Iterable[_Reference], known: dict[str, dict[str, str]]) -> bool:
-    """Add the commits that are not known yet; whether there were any."""
-    reachable, found = True, False
+def _look_up(references: Iterable[_Reference], known: _Commits, begun: bool) -> bool:
+    """Add what was not looked up yet, and before a run has begun what was not told; whether there was anything."""
+    reachable, looked = True, False
     for reference in references:
         of_kind = known.setdefault(reference.kind, {})
-        if reference.shown in of_kind or is_commit(reference.revision):
+        if is_commit(reference.revision) or of_kind.get(reference.shown) or (begun and reference.shown in of_kind):
             continue
         commit = None
         if reachable:
@@ -116,10 +116,9 @@ def _look_up(references: Iterable[_Reference], known: dict[str, dict[str, str]])
                 reachable = False
         if commit is None and reference.file is not None:
             commit = commit_in_cache(reference.name, reference.file, reference.revision)
-        if commit is not None:
-            of_kind[reference.shown] = commit
-            found = True
-    return found
+        of_kind[reference.shown] = commit
+        looked = True
+    return looked
 
 
 def _references(recipe: Recipe, fields: Mapping[str, Any]) -> Iterator[_Reference]:

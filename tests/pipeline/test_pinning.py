@@ -135,7 +135,8 @@ def test_without_a_network_one_question_is_put_and_the_cache_tells_what_it_holds
         ("org/ner", "delta.safetensors", "small"),
         ("org/tuned", "config.json", "main"),
     ]
-    assert not (tmp_path / COMMITS_FILE).exists()
+    assert pinned(recipe, tmp_path, begun=True) == recipe
+    assert len(hub.asked) == 1
     monkeypatch.setattr(pinning, "commit_in_cache", lambda name, *_: FIXED if name == "org/teacher" else None)
     assert pinned(recipe, tmp_path, begun=False) == recipe.replace(
         {"teacher.revision": FIXED, "unverified": recipe.unverified}
@@ -148,6 +149,11 @@ def test_what_the_hub_does_not_tell_stays_as_it_is(recipe, hub, tmp_path):
     assert found.source == recipe.source
     assert found.tasks[0] == recipe.tasks[0]
     assert found.teacher.revision == 40 * "0"
+    # And that until the run is done, or what is finished would be made again.
+    hub.unknown, hub.asked = set(), []
+    assert pinned(recipe, tmp_path, begun=True) == found
+    assert not hub.asked
+    assert pinned(recipe, tmp_path, begun=False).source.text.revision
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"commits_version": 2, "commits": {}}'])
