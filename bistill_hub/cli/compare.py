@@ -64,7 +64,8 @@ def compare_command(
 
     What is missing and its cost are told first, and on a terminal you are asked. Stages that contenders share are done
     once; what was stopped goes on where it stopped when the same command is given again. Several commands with the same
-    --output fill one table, comparison.md, beside it .csv and .json, and the figures.
+    --output fill one table, comparison.md, beside it .csv and .json, and the figures; given at the same time, on a GPU
+    each, they share the work.
 
     A contender's recipe may have settings of its own, such as a learning rate that was chosen for it:
     --set contenders.from_scratch.bilingual.learning_rate=5e-4, or the same in the file. The table tells them.

@@ -23,6 +23,9 @@ from .report import Comparison, write_comparison
 from .rows import Asked, Row, finished_stages, rows_of, score_name
 from .table import Score, scores_of
 
+PATIENCE = 300.0
+"""How many seconds to wait for another process of the same comparison that is writing down what there is."""
+
 
 def compare(
     recipe: Recipe,
@@ -37,7 +40,8 @@ def compare(
 
     Every contender is a recipe derived from the pair's, done by the ordinary stages. Stages that contenders share are
     done once; an interrupted comparison goes on where it stopped. What earlier calls asked of the same recipe in the
-    same folder stays in the table.
+    same folder stays in the table. Several processes may do this in the same folder at once, on a GPU each: a stage is
+    one process's, and each ends when all that it was asked for is finished or has failed in its own hands.
 
     Args:
         recipe: The pair's recipe.
@@ -63,28 +67,33 @@ def compare(
     contenders = chosen(recipe, against, layers)
     derived_recipes(contenders, recipe, own)  # which refuses what cannot be compared, before anything is written
     check_writable(folder)
-    with locked(folder):
+    with locked(folder, patience=PATIENCE):
         recipe = pinned(recipe, folder, begun=(folder / ROWS_FILE).is_file())
-        recipes = derived_recipes(contenders, recipe, own)
-        data = _looked_at(own_recipe(recipe), recipes, folder)
-        remember(folder, recipe, recipes, seeds, {})
-        rows = in_order(contenders, recipes, seeds, data, progress=progress)
-        failed: dict[Asked, str] = {}
+    recipes = derived_recipes(contenders, recipe, own)
+    data = _looked_at(own_recipe(recipe), recipes, folder)
+    failed: dict[Asked, str] = {}
 
-        def tell() -> Comparison:
-            remember(folder, recipe, recipes, seeds, _by_contender(failed))
+    def note() -> None:
+        remember(folder, recipe, recipes, seeds, _by_contender(failed))
+
+    def tell() -> Comparison:
+        with locked(folder, patience=PATIENCE):
+            note()
             found = find(recipe, folder, data)
             write_comparison(folder, found)
             draw_comparison(found.scores, folder / FIGURES_FOLDER, synthetic=recipe.synthetic)
-            return found
+        return found
 
-        try:
-            work_through(rows, folder, failed, progress=progress)
-        except BaseException:  # stopped on the way, by Ctrl-C above all: what there is, is told
-            with suppress(Exception):
-                tell()
-            raise
-        return tell()
+    with locked(folder, patience=PATIENCE):
+        note()
+    rows = in_order(contenders, recipes, seeds, data, progress=progress)
+    try:
+        work_through(rows, folder, failed, progress=progress)
+    except BaseException:  # stopped on the way, by Ctrl-C above all: what there is, is told
+        with suppress(Exception):
+            tell()
+        raise
+    return tell()
 
 
 def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,31 @@ class NoRoomError(BistillError):
     """The disk is full."""
 
 
+class InOtherHandsError(BistillError):
+    """Another process is doing a stage.
+
+    Args:
+        place: The stage's folder.
+    """
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(f"another process is doing {place.name}")
+        self.place = place
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, patience: float = 0) -> Iterator[None]:
     """Keep others from writing to a run's folder meanwhile.
+
+    Args:
+        folder: The run's folder.
+        patience: How many seconds to wait for one that is writing there.
 
     Raises:
         InputError: another run is writing there.
     """
     try:
-        with FileLock(folder / LOCK_FILE).acquire(timeout=0):
-            yield
+        held = FileLock(folder / LOCK_FILE).acquire(timeout=patience)
     except Timeout:
         raise InputError(
             "another run is writing there",
@@ -49,6 +64,8 @@ def locked(folder: Path) -> Iterator[None]:
             value=str(folder),
             remedy="wait for it, or choose another folder",
         ) from None
+    with held:
+        yield
 
 
 def do_stages(
@@ -60,6 +77,7 @@ def do_stages(
     together: Processes = ALONE,
     place_of: Callable[[Stage, Mapping[str, Any]], Path] | None = None,
     keep: Callable[[StageRecord], None] | None = None,
+    alone_at: Callable[[Path], AbstractContextManager[None]] | None = None,
 ) -> list[StageRecord]:
     """Do stages in order, each in a folder of its own in a run's folder; those that are finished are skipped.
 
@@ -72,11 +90,14 @@ def do_stages(
         place_of: Tells a stage's folder from the stage and what goes into it; by default it is called by the stage's
             slug, in the run's folder.
         keep: Called with the record of each stage as soon as it is finished.
+        alone_at: Keeps other processes from a stage's folder while a stage that is not finished is done there, or
+            raises `InOtherHandsError`; None where nobody else can be at it.
 
     Returns:
         Records of the earlier stages and of these.
 
     Raises:
+        InOtherHandsError: as `alone_at` does.
         InputError: several processes were started for what one does.
         BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
     """
@@ -104,7 +125,9 @@ def do_stages(
                 console.print(f"[bold]Stage {number} of {len(stages)}:[/bold] {told}")
                 if made_of_others(stage.name, place, inputs):
                     console.print(f"{stage.name}: made of other inputs, will be made again")
-            records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
+            to_do = finished(stage.name, place, inputs) is None
+            with alone_at(place) if alone_at is not None and to_do else nullcontext():
+                records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
             if keep is not None:
                 keep(records[-1])
         except (OSError, SafetensorError, RuntimeError) as error:
