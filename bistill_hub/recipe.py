@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import InputError, first_line
-from .recipe_changes import LABELLED_SOURCES, field_at, set_field, still_unverified
+from .recipe_changes import LABELLED_SOURCES, field_at, revisions_left_behind, set_field, still_unverified
 from .resources import resource_dir
 from .sources import FrozenMap, LabelledSource, TextSource
 from .student.layers import LayerChoice, layer_map_for
@@ -380,7 +380,8 @@ class Recipe(_Settings):
         Args:
             changes: Dotted path to new value, such as `{"teacher.model": "folder", "tasks.ner.train": "train.conll"}`;
                 tasks are addressed by name. A whole source may be given as a file name; setting a source's `path`
-                removes its Hub id, and the other way round.
+                removes its Hub id, and the other way round. Another `model` does not keep the revision of the one
+                before it.
 
         Raises:
             InputError: there is no such field, or its new value is not valid.
@@ -388,6 +389,8 @@ class Recipe(_Settings):
         fields = self.model_dump()
         for path, value in changes.items():
             set_field(fields, path, value)
+        for path in revisions_left_behind(self.model_dump(), fields, changes):
+            set_field(fields, path, None)
         made = type(self).make(fields)
         if "unverified" in changes:
             return made

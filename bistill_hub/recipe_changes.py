@@ -86,6 +86,25 @@ def set_field(fields: dict[str, Any], path: str, value: Any) -> None:
     place[last] = value
 
 
+def revisions_left_behind(
+    before: Mapping[str, Any], after: Mapping[str, Any], changed: Collection[str]
+) -> tuple[str, ...]:
+    """Name the revisions that are of a model which a recipe no longer has.
+
+    Args:
+        before: The recipe as it was, as plain values.
+        after: The same with its changes.
+        changed: Dotted paths of what was changed.
+
+    Returns:
+        Dotted paths.
+    """
+    models = [path for path in changed if path.rpartition(".")[2] == "model"]
+    others = [path for path in models if field_at(before, path) != field_at(after, path)]
+    revisions = [f"{path.rpartition('.')[0]}.revision" for path in others]
+    return tuple(path for path in revisions if path not in changed)
+
+
 def field_at(fields: Mapping[str, Any], path: str) -> Any:
     """Return a field of a recipe that is given as plain values; None where there is none."""
     place: Any = fields

@@ -305,6 +305,20 @@ class TestReplace:
         other = recipe.replace({"source.text.dataset": "some/text", "source.text.split": "train"})
         assert other.source.text == TextSource(dataset="some/text", split="train")
 
+    @pytest.mark.parametrize("place", ["teacher", "tasks.ner.teacher"])
+    def test_another_model_does_not_keep_the_revision_of_the_one_before_it(self, recipe, place):
+        def of(made):
+            model = made.teacher if place == "teacher" else made.tasks[0].teacher
+            return model.model, model.revision
+
+        pinned = recipe.replace({f"{place}.model": "some/model", f"{place}.revision": "v1"})
+        assert of(pinned) == ("some/model", "v1")
+        assert of(pinned.replace({f"{place}.model": "some/model", "seed": 3})) == ("some/model", "v1")
+        assert of(pinned.replace({f"{place}.model": "other/model"})) == ("other/model", None)
+        both = {f"{place}.model": "other/model", f"{place}.revision": "v1"}
+        assert of(pinned.replace(both)) == ("other/model", "v1")
+        assert of(pinned.replace(dict(reversed(both.items())))) == ("other/model", "v1")
+
     def test_what_does_not_belong_to_the_place_stays(self, recipe):
         renamed = recipe.replace({"tasks.ner.train.label_map": {"DATE": "O"}})
         assert dict(renamed.replace({"tasks.ner.train.path": "t.conll"}).tasks[0].train.label_map) == {"DATE": "O"}
