@@ -215,11 +215,38 @@ class SparseSettings(_Settings):
     attention_weight: float = Field(1.0, ge=0, description="weight of the attention probabilities' loss")
     hidden_weight: float = Field(1.0, ge=0, description="weight of the hidden states' loss")
     logits_weight: float = Field(1.0, ge=0, description="weight of the logits' soft cross-entropy")
+    target_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="share of an epoch's inputs that are unlabelled text of the target language, read by the task "
+        "teacher too; they come on top of the labelled ones",
+    )
     iterations: int = Field(1, ge=1, description="rounds of dense training, selection and sparse training")
     freeze_layer_norms: bool = Field(True, description="keep LayerNorms out of what may change")
     precision: Precision = Field("fp32", description=_PRECISION)
     teacher_precision: Precision = Field("fp32", description=_TEACHER_PRECISION)
     delta_precision: Literal["fp32", "fp16"] = Field("fp32", description="what the delta's values are kept in")
+
+    @model_validator(mode="after")
+    def _target_text_needs_a_teacher(self) -> SparseSettings:
+        if self.target_share and self.learns_from == "labels":
+            raise InputError(
+                "text without labels teaches nothing where the labels alone are learnt from",
+                field="target_share",
+                value=self.target_share,
+                remedy="set it to 0, or learn from the teacher",
+            )
+        return self
+
+    @property
+    def determining(self) -> dict[str, Any]:
+        """What the stage depends on: the settings, without a `target_share` of 0, which is as if there was none."""
+        return self.model_dump(exclude=None if self.target_share else {"target_share"})
+
+    def unlabelled(self, labelled: int) -> int:
+        """How many inputs of target text an epoch has beside so many labelled ones."""
+        return round(labelled * self.target_share / (1 - self.target_share))
 
 
 class TaskRecipe(_Settings):

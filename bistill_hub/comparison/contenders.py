@@ -214,9 +214,21 @@ def _of_tasks(recipe: Recipe, changes: Changes) -> dict[str, Any]:
     return {f"tasks.{task.name}.distillation.{name}": value for task in recipe.tasks for name, value in changes.items()}
 
 
+def _from_labels(recipe: Recipe) -> dict[str, Any]:
+    """Labels alone, in as many updates: without text of the target language there are more passes in them."""
+    changes = _of_tasks(recipe, {"learns_from": "labels", "target_share": 0.0})
+    for task in recipe.tasks:
+        settings = task.distillation
+        for epochs in ("dense_epochs", "sparse_epochs") if settings.target_share else ():
+            longer = getattr(settings, epochs) / (1 - settings.target_share)
+            changes[f"tasks.{task.name}.distillation.{epochs}"] = longer
+    return changes
+
+
 def _fine_tuned(recipe: Recipe) -> Changes:
-    """Labels alone, every entry free, as many passes as the sparse stage, the rate of the task teacher."""
-    changes = _of_tasks(recipe, {"learns_from": "labels", "density": 1.0, "iterations": 1, "freeze_layer_norms": False})
+    """Labels alone, every entry free, as many updates as the sparse stage, the rate of the task teacher."""
+    changes = _from_labels(recipe)
+    changes |= _of_tasks(recipe, {"density": 1.0, "iterations": 1, "freeze_layer_norms": False})
     for task in recipe.tasks:
         changes[f"tasks.{task.name}.distillation.learning_rate"] = task.teacher.learning_rate
     return changes
@@ -239,7 +251,7 @@ def _layers(factor: int) -> Changes:
 
 def _lt_sft(recipe: Recipe) -> Changes:
     """The whole teacher, tuned as sparsely as the student, on the labels; `sparse_teacher` says what it wears."""
-    return {**_layers(1), **_FOR_ALL_LANGUAGES, **_NO_PHASE_1, **_of_tasks(recipe, {"learns_from": "labels"})}
+    return {**_layers(1), **_FOR_ALL_LANGUAGES, **_NO_PHASE_1, **_from_labels(recipe)}
 
 
 def _fixed(changes: Changes, *, fine_tuned: bool = False) -> Callable[[Recipe], Changes]:
@@ -253,14 +265,14 @@ def _without(terms: Sequence[str], term: str) -> Callable[[Recipe], Changes]:
 
 
 def _published(model: str) -> Callable[[Recipe], Changes]:
-    """A published student in the teacher's place, fine-tuned for as many passes as the other students."""
+    """A published student in the teacher's place, fine-tuned in as many updates as the other students."""
 
     def changes(recipe: Recipe) -> Changes:
         found: dict[str, Any] = {"teacher.model": model, "teacher.revision": None, "teacher.language_deltas": {}}
         found |= _tuned_here(recipe.tasks)
         for task in recipe.tasks:
             prefix = f"tasks.{task.name}.teacher"
-            found[f"{prefix}.epochs"] = task.distillation.sparse_epochs
+            found[f"{prefix}.epochs"] = task.distillation.sparse_epochs / (1 - task.distillation.target_share)
             found[f"{prefix}.batch_size"] = task.distillation.batch_size * task.distillation.accumulation
         return found
 

@@ -46,9 +46,13 @@ def head_parameters(model: PreTrainedModel) -> list[str]:
 
 def answer_count(inputs: Mapping[str, Tensor], head: str) -> Tensor:
     """How many predictions of a batch the loss is a mean over: labelled tokens, sentences, or questions."""
-    if head == "token-classification":
-        return (inputs["labels"] != -100).sum().double()
-    return torch.tensor(float(len(inputs["input_ids"])), dtype=torch.float64)
+    return _answered(inputs, head).sum().double()
+
+
+def _answered(inputs: Mapping[str, Tensor], head: str) -> Tensor:
+    """Where a prediction counts, [batch(, positions)]: not where the label, or a question's start, is -100."""
+    answers: Tensor = inputs["start_positions" if head == "question-answering" else "labels"]
+    return answers != -100
 
 
 def supervised_loss(outputs: Any, inputs: Mapping[str, Tensor], head: str) -> Tensor:
@@ -80,23 +84,23 @@ def distilled_loss(ours: Any, theirs: Any, inputs: Mapping[str, Tensor], head: s
     Args:
         ours: The student's outputs.
         theirs: The teacher's outputs on the same batch.
-        inputs: The batch; tagging counts at labelled positions only.
+        inputs: The batch; what has the label -100 does not count, nor does a question that starts at -100.
         head: The models' head.
         temperature: What the logits are divided by.
     """
+    answered = _answered(inputs, head)
     if head == "question-answering":
         mask = inputs["attention_mask"]
         return torch.stack(
             [
-                soft_cross_entropy(_without_padding(one, mask), _without_padding(other, mask), temperature)
+                soft_cross_entropy(_without_padding(one, mask), _without_padding(other, mask), temperature, answered)
                 for one, other in (
                     (ours.start_logits, theirs.start_logits),
                     (ours.end_logits, theirs.end_logits),
                 )
             ]
         ).sum()
-    labelled = inputs["labels"] != -100 if head == "token-classification" else None
-    return soft_cross_entropy(ours.logits, theirs.logits, temperature, labelled)
+    return soft_cross_entropy(ours.logits, theirs.logits, temperature, answered)
 
 
 def _without_padding(logits: Tensor, attention_mask: Tensor) -> Tensor:

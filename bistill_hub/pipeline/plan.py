@@ -233,8 +233,9 @@ def updates_of_stage(stage: Stage, facts: Facts) -> tuple[int, ...] | None:
     trainings: tuple[float, ...] = (settings.sparse_epochs,)
     if selects(settings.density, settings.iterations):
         trainings = (settings.dense_epochs, settings.sparse_epochs) * settings.iterations
+    inputs = features.count + settings.unlabelled(features.count)
     return tuple(
-        updates_of(features.count, batch_size=settings.batch_size, accumulation=settings.accumulation, epochs=epochs)
+        updates_of(inputs, batch_size=settings.batch_size, accumulation=settings.accumulation, epochs=epochs)
         for epochs in trainings
     )
 

@@ -112,7 +112,7 @@ def _tuning(settings: TaskTeacher, examples: int) -> TaskTeacher:
 
 
 def _distillation(settings: SparseSettings, examples: int) -> SparseSettings:
-    epochs = _epochs(settings.batch_size * settings.accumulation, examples)
+    epochs = _epochs(settings.batch_size * settings.accumulation, examples + settings.unlabelled(examples))
     return settings.model_copy(
         update={
             "dense_epochs": min(settings.dense_epochs, epochs),

@@ -44,6 +44,7 @@ from .processes import join
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from .stage_files import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE
+from .target_text import encode_target_text, with_unlabelled
 from .training import best_of, common_arguments, last_loss
 
 
@@ -183,6 +184,10 @@ def distil_task(
     set_seed(recipe.seed)
     model = load_task_model(task.head, str(student), **label_fields(data.labels))
     features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
+    target_text = 0
+    if settings.target_share:
+        unlabelled = encode_target_text(recipe, data, tokenizer, settings.unlabelled(len(features)))
+        features, target_text = with_unlabelled(task, features, unlabelled), len(unlabelled)
     work = folder / WORK_FOLDER
     steps = max(1, round(len(features) / settings.batch_size / settings.accumulation * settings.sparse_epochs))
     division = divided(settings.batch_size, settings.accumulation, together.count)
@@ -236,7 +241,8 @@ def distil_task(
     return {
         "curve": curve,
         "dense_curve": read_log(work / of_iteration("dense", settings.iterations)),
-        "settings": settings.model_dump(),
+        "settings": settings.determining,
+        **({"target_text_inputs": target_text} if target_text else {}),
         "learns_from": settings.learns_from,
         "density": delta.density,
         "entries": delta.entries,

@@ -95,6 +95,34 @@ class Task(ABC):
             InputError: the tokenizer is not a fast one, or `max_length` leaves no room for text.
         """
 
+    def encode_unlabelled(
+        self, lines: Sequence[str], tokenizer: PreTrainedTokenizerBase, labels: Sequence[str], max_length: int
+    ) -> Dataset:
+        """Turn lines of text into model inputs on which a student can be compared with a teacher, unpadded.
+
+        Here each line is an input by itself, cut at `max_length`, with -100 for a label: a line asks a classifier of
+        pairs, or a model that answers questions, nothing, so that their answer is not to be learnt. What goes on inside
+        the teacher while it reads is.
+
+        Args:
+            lines: Text without labels, none of it empty.
+            tokenizer: The model's tokenizer, a fast one.
+            labels: The head's label names.
+            max_length: The most sub-words that an input may have, special tokens included.
+
+        Returns:
+            What `encode` does, but for `decode_columns`. A line becomes one input or several, or none.
+
+        Raises:
+            InputError: the tokenizer is not a fast one, or `max_length` leaves no room for text.
+        """
+        from datasets import Dataset
+
+        check_tokenizer(tokenizer, max_length, 1)
+        encoded = tokenizer(list(lines), padding=False, truncation=True, max_length=max_length, verbose=False)
+        inputs = {name: encoded[name] for name in tokenizer.model_input_names if name in INPUT_TYPES}
+        return Dataset.from_dict({**inputs, **{name: [IGNORED] * len(lines) for name in self.label_columns}})
+
     @abstractmethod
     def decode(
         self, features: Dataset, logits: Sequence[ArrayLike], dataset: Dataset, labels: Sequence[str]
@@ -216,6 +244,9 @@ def find_columns(source: LabelledSource, present: Sequence[str], defaults: Mappi
             )
     return chosen
 
+
+IGNORED = -100
+"""The label of what counts neither in a loss nor in a score."""
 
 INPUT_TYPES = {"input_ids": "int32", "token_type_ids": "int8", "attention_mask": "int8"}
 """The model inputs that tokenizers make, and the types in which features hold them."""

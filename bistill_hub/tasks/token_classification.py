@@ -5,6 +5,7 @@ A tagging task subclasses `TokenClassification` and adds its tag set, its score 
 
 from __future__ import annotations
 
+import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ..errors import InputError
 from ..sources import LabelledSource
 from .conll import Sentence, read_conll
 from .task import (
+    IGNORED,
     INPUT_TYPES,
     Task,
     check_column_names,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 # A table of lists cannot be CSV; every other ending is taken for CoNLL, which has none of its own (.conll, .tsv, .txt).
 _TABLES = (".parquet", ".json", ".jsonl")
-_IGNORED = -100
 _BATCH = 1000
 
 
@@ -174,12 +175,29 @@ class TokenClassification(Task):
                         values = encoded[name][index]
                         columns[name].append([values[position] for position in positions])
                     tags = batch["tags"][row]
-                    columns["labels"].append([_IGNORED if word < 0 else ids[tags[word]] for word in firsts])
+                    columns["labels"].append([IGNORED if word < 0 else ids[tags[word]] for word in firsts])
                     columns["words"].append(firsts)
                     columns["example"].append(start + row)
         types = {name: List(Value(INPUT_TYPES[name])) for name in inputs}
         types |= {"labels": List(Value("int64")), "words": List(Value("int32")), "example": Value("int32")}
         return Dataset.from_dict(columns, features=Features(types))
+
+    def encode_unlabelled(
+        self, lines: Sequence[str], tokenizer: PreTrainedTokenizerBase, labels: Sequence[str], max_length: int
+    ) -> Dataset:
+        """Turn lines into features as sentences become some; see `Task.encode_unlabelled`.
+
+        A tagger is asked about every word, so the first sub-word of each counts. What its label is has no meaning: it
+        is the first of `labels`.
+
+        Raises:
+            InputError: the tokenizer is not a fast one, or `max_length` leaves no room for a word.
+        """
+        from datasets import Dataset
+
+        tokens = [words_of(line) for line in lines]
+        marked = Dataset.from_dict({"tokens": tokens, "tags": [[labels[0]] * len(words) for words in tokens]})
+        return self.encode(marked, tokenizer, labels, max_length).remove_columns(list(self.decode_columns))
 
     def decode(
         self, features: Dataset, logits: Sequence[ArrayLike], dataset: Dataset, labels: Sequence[str]
@@ -242,6 +260,19 @@ class TokenClassification(Task):
         )
 
 
+def words_of(line: str) -> list[str]:
+    """Split a line as labelled sentences are: at spaces, and punctuation around a word stands by itself.
+
+    Within a word it stays, as in Dar-es-Salaam or ng'ombe. A script without spaces gives long words.
+    """
+    words: list[str] = []
+    for part in line.split():
+        letters = [place for place, sign in enumerate(part) if unicodedata.category(sign)[0] not in "PS"]
+        start, end = (letters[0], letters[-1] + 1) if letters else (len(part), len(part))
+        words += [*part[:start], *([part[start:end]] if letters else []), *part[end:]]
+    return words
+
+
 def check_lengths(dataset: Dataset, predictions: Sequence[Sequence[str]]) -> None:
     """Refuse predictions that differ from the gold tags in number, in all or in a sentence.
 
@@ -291,7 +322,7 @@ def _first_pieces(words: Sequence[int | None], positions: Sequence[int]) -> list
     firsts, seen = [], set()
     for position in positions:
         word = words[position]
-        firsts.append(_IGNORED if word is None or word in seen else word)
+        firsts.append(IGNORED if word is None or word in seen else word)
         seen.add(word)
     return firsts
 
