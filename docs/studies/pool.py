@@ -91,6 +91,9 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     """What a row's model depends on, without the machine's folders and the seed."""
     fields = portable(recipe)
     fields["teacher"].pop("tokenizer_not_by")  # says how others load a tokenizer; remembered rows have none
+    for task in fields["tasks"]:
+        if not task["distillation"]["target_share"]:
+            del task["distillation"]["target_share"]  # rows that were kept before there was one have none
     return {name: value for name, value in fields.items() if name not in (*_NOT_OF_THE_MODEL, "seed")}
 
 

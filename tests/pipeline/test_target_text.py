@@ -6,6 +6,8 @@ from collections import Counter
 import pytest
 import torch
 from compared import small_pair
+from doc_pages import claimed
+from doc_pages import given as command_given
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput
@@ -21,6 +23,7 @@ from bistill_hub.tasks import get_task
 from bistill_hub.tasks.token_classification import words_of
 
 SHARE = "tasks.ner.distillation.target_share"
+(COMMAND,) = claimed(__name__, "docs/training.md#text-of-the-target-language")
 
 
 class TestLines:
@@ -165,6 +168,15 @@ def test_a_run_reads_as_many_lines_as_the_share_says_in_the_updates_that_were_pl
     assert updates == 2 * (48 + 72) / 8
     assert planned["ner-phase-2"].updates == 1.5 * updates  # an epoch of the dense stage, two of the sparse
     assert made["outputs"] != without["outputs"]
+
+
+def test_the_command_of_the_page_reads_as_many_lines_as_there_are_labelled_inputs(pair, tmp_path, monkeypatch):
+    script = f"from bistill_hub import Recipe\n\nRECIPE = Recipe.make({pair.model_dump(mode='json')!r})\n"
+    (tmp_path / "en_sw_mine.py").write_text(script, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (words,) = COMMAND.commands
+    command_given(words, "--until", "ner-phase-2", "--output", "out", "--quiet")
+    assert phase_2(tmp_path / "out")["facts"]["target_text_inputs"] == 48
 
 
 def test_another_text_makes_another_delta(pair, folder, tmp_path):
