@@ -322,6 +322,18 @@ class Recipe(_Settings):
         return tasks
 
     @model_validator(mode="after")
+    def _target_text_is_read_by_a_teacher_of_all_languages(self) -> Recipe:
+        for task in self.tasks:
+            if task.distillation.target_share and self.teacher.language_deltas and task.teacher.model is None:
+                raise InputError(
+                    "the task teacher wears the source language's SFT and would read the target's text with it",
+                    field=f"tasks.{task.name}.distillation.target_share",
+                    value=task.distillation.target_share,
+                    remedy="set it to 0, or leave teacher.language_deltas out",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _two_languages(self) -> Recipe:
         if self.source.code == self.target.code:
             raise InputError(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..errors import InputError
 from ..recipe import Recipe, TaskRecipe, TaskTeacher
 
-Group = Literal["pair", "teacher", "trimming", "multilingual", "scratch", "ablation", "published"]
+Group = Literal["pair", "teacher", "trimming", "multilingual", "scratch", "ablation", "extension", "published"]
 Scored = Literal["teacher", "trimmed_teacher", "sparse_teacher", "student"]
 """Which model of a recipe's stages is scored: the task teacher, the same with the student's vocabulary, the whole
 teacher after phase 2, or the student after phase 2."""
@@ -34,7 +34,8 @@ _BASELINE_GROUPS = ("teacher", "trimming", "multilingual", "scratch")
 WORDS: Mapping[str, tuple[str, ...]] = {
     "baselines": _BASELINE_GROUPS,
     "ablations": ("ablation",),
-    "all": (*_BASELINE_GROUPS, "ablation"),
+    "extensions": ("extension",),
+    "all": (*_BASELINE_GROUPS, "ablation", "extension"),
 }
 """Words that stand for all contenders of some groups."""
 
@@ -70,6 +71,8 @@ _SCRATCH: Changes = {
     "student.keep_language_modelling_head": True,
 }
 _NO_PHASE_1: Changes = {"bilingual.steps": 0}
+_TARGET_SHARE = 0.5
+"""Share of phase 2's inputs that are text of the target language, of the contenders that are about that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +161,7 @@ def chosen(pair: Recipe, against: Sequence[str], layers: int | None) -> tuple[Co
     for word in against:
         if word in WORDS:
             of_group = [each for each in CONTENDERS.values() if each.group in WORDS[word]]
-            names |= {each.name for each in of_group if _differs(each, pair) and _fits(each, pair, layers)}
+            names |= {each.name for each in of_group if _fits(each, pair, layers) and _differs(each, pair)}
         elif word in CONTENDERS:
             names.add(word)
         else:
@@ -182,10 +185,12 @@ def _differs(contender: Contender, pair: Recipe) -> bool:
 
 
 def _fits(contender: Contender, pair: Recipe, layers: int | None) -> bool:
-    """Whether a teacher of so many layers can be cut as a contender asks."""
+    """Whether a teacher of so many layers can be cut as a contender asks, and read what it asks."""
+    own = own_recipe(pair)
+    if contender.group == "extension" and pair.teacher.language_deltas:
+        return False  # its task teachers wear the source's, and the recipe would be refused
     if layers is None:
         return True
-    own = own_recipe(pair)
     try:
         own.replace(contender.changes(own)).student.layer_map_for(layers)
     except InputError:
@@ -231,6 +236,18 @@ def _fine_tuned(recipe: Recipe) -> Changes:
     changes |= _of_tasks(recipe, {"density": 1.0, "iterations": 1, "freeze_layer_norms": False})
     for task in recipe.tasks:
         changes[f"tasks.{task.name}.distillation.learning_rate"] = task.teacher.learning_rate
+    return changes
+
+
+def _on_target_text(recipe: Recipe) -> Changes:
+    """Half of phase 2's inputs are text of the target language, in as many updates: half as many passes."""
+    changes: dict[str, Any] = {}
+    for task in recipe.tasks:
+        settings, field = task.distillation, f"tasks.{task.name}.distillation"
+        if settings.learns_from == "teacher" and not settings.target_share:
+            changes[f"{field}.target_share"] = _TARGET_SHARE
+            changes[f"{field}.dense_epochs"] = settings.dense_epochs * (1 - _TARGET_SHARE)
+            changes[f"{field}.sparse_epochs"] = settings.sparse_epochs * (1 - _TARGET_SHARE)
     return changes
 
 
@@ -284,6 +301,7 @@ _DEVLIN = "Devlin et al. 2019"
 _LT_SFT = "Ansell et al. 2022"
 _SANH = "Sanh et al. 2019"
 _WANG = "Wang et al. 2021"
+_WU = "Wu et al. 2020"
 
 CONTENDERS: Mapping[str, Contender] = {
     contender.name: contender
@@ -390,6 +408,28 @@ CONTENDERS: Mapping[str, Contender] = {
         ),
         Contender(name="lrf_2", label="LRF 2", group="ablation", source=_ANSELL, changes=lambda recipe: _layers(2)),
         Contender(name="lrf_3", label="LRF 3", group="ablation", source=_ANSELL, changes=lambda recipe: _layers(3)),
+        Contender(
+            name="target_text",
+            label="student, phase 2 on target text too",
+            group="extension",
+            source=_WU,
+            changes=_on_target_text,
+        ),
+        Contender(
+            name="lrf_3_target_text",
+            label="LRF 3, phase 2 on target text too",
+            group="extension",
+            source=_WU,
+            changes=lambda recipe: {**_layers(3), **_on_target_text(recipe)},
+        ),
+        Contender(
+            name="minilmv2_style_target_text",
+            label="MiniLMv2-style, phase 2 on target text too",
+            group="extension",
+            source=_WU,
+            multilingual=True,
+            changes=lambda recipe: {**_MINILM, **_on_target_text(recipe)},
+        ),
         Contender(
             name="distilmbert",
             label="DistilmBERT (published)",

@@ -31,6 +31,7 @@ _GROUPS = {
     "multilingual": (COLOURS[2], "multilingual students"),
     "scratch": (COLOURS[3], "from scratch"),
     "ablation": ("#8C6D00", "ablations"),
+    "extension": ("#7A4FBF", "beyond the paper"),
     "published": ("#56B4E9", "published"),
 }
 """By group its colour and what the legend calls it."""

@@ -18,7 +18,6 @@ from .phase_0 import cut_student
 from .phase_1 import TokensOf, distil_bilingually
 from .preflight import TaskData
 from .scoring import TaskFolders, evaluate_task, measure_run
-from .target_text import check_target_text
 from .task_training import distil_task, tune_teacher
 
 STUDENT, PHASE_1, SPEED, PACKAGE = "student", "phase 1", "speed", "package"
@@ -165,7 +164,7 @@ def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, p
     worn = _deltas_on_teacher(recipe, settings)
     distilling = {**labelled, "settings": settings.distillation.determining}
     if settings.distillation.target_share:
-        check_target_text(recipe, settings)
+        recipe.target.text.check("target.text")
         distilling["target_text"] = _source(recipe.target.text)
     taught = settings.distillation.learns_from == "teacher"
     if taught:

@@ -10,34 +10,13 @@ import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
-from ..recipe import Recipe, TaskRecipe
+from ..recipe import Recipe
 from ..tasks.task import Task
 from .preflight import TaskData
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
-
-
-def check_target_text(recipe: Recipe, task: TaskRecipe) -> None:
-    """Refuse target text that phase 2 cannot read, or that its teacher would read in the wrong language.
-
-    Args:
-        recipe: The recipe.
-        task: Its task, with a `target_share`.
-
-    Raises:
-        InputError: the text's file is missing, or the task teacher wears the source language's SFT.
-    """
-    recipe.target.text.check("target.text")
-    if recipe.teacher.language_deltas and task.teacher.model is None:
-        raise InputError(
-            "the task teacher wears the source language's SFT and would read the target's text with it",
-            field=f"tasks.{task.name}.distillation.target_share",
-            value=task.distillation.target_share,
-            remedy="set it to 0, or leave teacher.language_deltas out",
-        )
 
 
 def encode_target_text(recipe: Recipe, data: TaskData, tokenizer: PreTrainedTokenizerBase, count: int) -> Dataset:

@@ -91,6 +91,19 @@ EXPECTED = {
     "dense_phase_2": of_tasks(density=1.0),
     "lrf_3": {"student.layer_reduction_factor": 3},
 }
+ON_TARGET_TEXT = {
+    "tasks.ner.distillation.target_share": 0.5,
+    "tasks.ner.distillation.dense_epochs": 1.5,
+    "tasks.ner.distillation.sparse_epochs": 3.5,
+    "tasks.pos.distillation.target_share": 0.5,
+    "tasks.pos.distillation.dense_epochs": 1.5,
+    "tasks.pos.distillation.sparse_epochs": 5.0,
+}
+EXTENSIONS = {
+    "target_text": ON_TARGET_TEXT,
+    "lrf_3_target_text": {"student.layer_reduction_factor": 3, **ON_TARGET_TEXT},
+    "minilmv2_style_target_text": {**MINILM, **ON_TARGET_TEXT},
+}
 NOT_OF_THIS_PAIR = ("lrf_2", "teacher_full")
 """What would be the student or the teacher itself."""
 
@@ -106,6 +119,14 @@ def test_a_contender_differs_from_the_student_in_what_it_is_about_alone(name, pa
     recipe = CONTENDERS[name].recipe(pair)
     assert differences(recipe, own_recipe(pair)) == EXPECTED[name]
     assert recipe.teacher == pair.teacher
+
+
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_phase_2_on_target_text_has_half_the_passes_over_twice_the_inputs(name):
+    assert differences(CONTENDERS[name].recipe(PAIR), own_recipe(PAIR)) == EXTENSIONS[name]
+    with pytest.raises(InputError, match="wears the source language's SFT"):
+        CONTENDERS[name].recipe(SPEAKING)
+    assert not names(SPEAKING, "all") & set(EXTENSIONS)
 
 
 @pytest.mark.parametrize("given", ["delta", "model"])
@@ -145,7 +166,7 @@ def test_a_published_student_stands_in_the_teachers_place_with_the_budget_of_the
 
 
 def test_every_contender_is_accounted_for():
-    assert {*EXPECTED, *PUBLISHED, *NOT_OF_THIS_PAIR} == set(CONTENDERS)
+    assert {*EXPECTED, *EXTENSIONS, *PUBLISHED, *NOT_OF_THIS_PAIR} == set(CONTENDERS)
 
 
 def test_the_pairs_own_student_reads_no_further_language():
@@ -164,7 +185,8 @@ def test_words_stand_for_groups_and_leave_out_what_would_be_the_student():
     assert names(PAIR) == {"teacher", "student"}
     assert names(PAIR, "ablations") == {"teacher", "student", *ablations}
     assert names(PAIR, "baselines") == baselines
-    assert names(PAIR, "all") == baselines | ablations
+    assert names(PAIR, "extensions") == {"teacher", "student", *EXTENSIONS}
+    assert names(PAIR, "all") == baselines | ablations | set(EXTENSIONS)
     assert names(PAIR, "distilmbert") == {"teacher", "student", "distilmbert"}
     bare = PAIR.replace({"bilingual.steps": 0, "student.layer_reduction_factor": 3})
     assert names(bare, "ablations") == {"teacher", "student", "lrf_2", *ablations} - {"no_phase_1", "lrf_3"}
@@ -185,7 +207,7 @@ def test_layers_of_a_map_give_way_to_a_factor():
 @pytest.mark.parametrize(
     ("pair", "word", "said"),
     [
-        (PAIR, "tortoise", "choose from baselines, ablations, all, teacher"),
+        (PAIR, "tortoise", "choose from baselines, ablations, extensions, all, teacher"),
         (PAIR, "lrf_2", "would be the student itself"),
         (PAIR, "teacher_full", "would be the teacher itself"),
         (PAIR.replace({"bilingual.steps": 0}), "no_phase_1", "would be the student itself"),

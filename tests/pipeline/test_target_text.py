@@ -209,6 +209,10 @@ def test_labels_alone_are_learnt_in_as_many_updates(pair):
 def test_it_is_refused_where_nothing_would_be_learnt_of_it_or_the_teacher_speaks_the_other_language(pair, tmp_path):
     with pytest.raises(InputError, match=r"target_share = 0\.5.*learn from the teacher"):
         pair.replace({SHARE: 0.5, "tasks.ner.distillation.learns_from": "labels"})
-    worn = pair.replace({SHARE: 0.5, "teacher.language_deltas": {"en": "org/delta@main"}})
+    worn = {SHARE: 0.5, "teacher.language_deltas": {"en": "org/delta@main"}}
     with pytest.raises(InputError, match=r"tasks\.ner\.distillation\.target_share = 0\.5.*wears"):
-        plan(worn, tmp_path, trial=False)
+        pair.replace(worn)
+    assert pair.replace({**worn, "tasks.ner.teacher.model": "org/tuned"}), "which is taken as it is, without any SFT"
+    gone = pair.replace({SHARE: 0.5, "target.text": str(tmp_path / "gone.txt")})
+    with pytest.raises(InputError, match=r"target\.text.*no such file"):
+        plan(gone, tmp_path, trial=False)
