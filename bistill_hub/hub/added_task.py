@@ -54,6 +54,7 @@ def facts_with_task(facts: CardFacts, trained: TrainedTask, command: str) -> Car
     rows = [row for row in facts.training["stages"] if not row["name"].startswith(f"{name} ")]
     machines = [*facts.training["machines"], *(record.machine for record in records.values())]
     datasets = {source.dataset for source in trained.data.recipe.sources.values() if source.dataset}
+    row = labelled_row(trained.data.recipe, trained.recipe.target, learnt)
     described = {
         "head": trained.data.task.head,
         "labels": list(trained.data.labels),
@@ -67,7 +68,7 @@ def facts_with_task(facts: CardFacts, trained: TrainedTask, command: str) -> Car
             **facts.training,
             "stages": [*rows, *map(training_row, records.values())],
             "machines": list(dict.fromkeys(machines)),
-            "labelled": {**facts.training.get("labelled", {}), name: labelled_row(trained.data.recipe)},
+            "labelled": {**facts.training.get("labelled", {}), name: row},
         },
         datasets=tuple(sorted({*facts.datasets, *datasets})),
         curves=(*(other for other in curves if other.name not in facts.tasks), *of_tasks),

@@ -18,7 +18,7 @@ from ..families import NEVER_RUN
 from ..hub.repository import PairModel, package_pair, write_model
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
-from ..recipe import Recipe, TaskRecipe
+from ..recipe import Language, Recipe, TaskRecipe
 from ..recipe_changes import facts_of_tasks
 from ..sentence_encoders import carry_modules
 from ..sources import LabelledSource
@@ -69,7 +69,11 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
             "stages": [training_row(stage) for stage in stages if stage is not taught or recipe.bilingual.steps],
             "machines": list(dict.fromkeys(stage.machine for stage in stages)),
             "language_deltas": {code: shown_name(name) for code, name in recipe.teacher.language_deltas.items()},
-            "labelled": {task.name: labelled_row(task) for task in recipe.tasks if task.name in deltas},
+            "labelled": {
+                task.name: labelled_row(task, recipe.target, deltas[task.name].facts)
+                for task in recipe.tasks
+                if task.name in deltas
+            },
             "unverified": unverified_facts(recipe, deltas),
         },
         corpora=student.facts["corpora"],
@@ -162,9 +166,17 @@ def training_row(stage: StageRecord) -> dict[str, Any]:
     }
 
 
-def labelled_row(task: TaskRecipe) -> dict[str, str]:
-    """What the card's table of labelled data says of a task: what it was learnt from and what chose the best pass."""
-    return {role: _described(task.sources[role]) for role in ("train", "validation")}
+def labelled_row(task: TaskRecipe, target: Language, learnt: Mapping[str, Any]) -> dict[str, str]:
+    """What the card's table of labelled data says of a task: what it was learnt from and what chose the best pass.
+
+    Args:
+        task: The task.
+        target: The target language, whose text phase 2 may have read.
+        learnt: Facts of phase 2.
+    """
+    row = {role: _described(task.sources[role]) for role in ("train", "validation")}
+    inputs = learnt.get("target_text_inputs")
+    return row | ({"unlabelled": f"{inputs:,} inputs of {target.name} text, {target.text.name}"} if inputs else {})
 
 
 def unverified_facts(recipe: Recipe, tasks: Collection[str]) -> list[str]:

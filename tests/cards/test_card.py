@@ -298,6 +298,16 @@ class TestEvaluation:
         assert "/home/me" not in render_card(replace(FACTS, results=results))
 
 
+def test_text_that_a_task_was_learnt_from_without_labels_stands_beside_its_labels():
+    assert "without labels" not in render_card(FACTS)
+    read = {"train": "train.conll", "validation": "dev.conll", "unlabelled": "12,543 inputs of Swahili text, sw.txt"}
+    card = render_card(replace(FACTS, training={**FACTS.training, "labelled": {"ner": read}}))
+    assert "| ner | train.conll; without labels: 12,543 inputs of Swahili text, sw.txt | dev.conll |" in card
+    hostile = {"ner": {"train": HOSTILE, "validation": HOSTILE, "unlabelled": HOSTILE}}
+    labelled = tables(render_card(replace(FACTS, training={**FACTS.training, "labelled": hostile})))[-2]
+    assert labelled[-1] == ["ner", f"{ONE_LINE}; without labels: {ONE_LINE}", ONE_LINE]
+
+
 def test_made_up_data_are_labelled_before_anything_else():
     card = render_card(replace(FACTS, synthetic=True))
     first = split(card)[1].strip().splitlines()[0]

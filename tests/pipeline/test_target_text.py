@@ -16,6 +16,7 @@ from untrained import tokenizer_for
 from bistill_hub import InputError, run
 from bistill_hub.comparison.contenders import CONTENDERS
 from bistill_hub.distillation.heads import answer_count, distilled_loss
+from bistill_hub.pipeline.packaging import labelled_row
 from bistill_hub.pipeline.plan import plan
 from bistill_hub.pipeline.smoke import smoke_recipe
 from bistill_hub.pipeline.target_text import sample_lines, with_unlabelled
@@ -164,6 +165,13 @@ def test_a_run_reads_as_many_lines_as_the_share_says_in_the_updates_that_were_pl
     made = phase_2(folder)
     assert made["facts"]["target_text_inputs"] == 72  # 48 sentences are the other 40 %
     assert made["facts"]["settings"]["target_share"] == 0.6
+    told = labelled_row(sharing.tasks[0], sharing.target, made["facts"])
+    assert told == {
+        "train": "en.train.conll",
+        "validation": "en.dev.conll",
+        "unlabelled": "72 inputs of Swahili text, sw.txt",
+    }
+    assert "unlabelled" not in labelled_row(pair.tasks[0], pair.target, without["facts"])
     updates = max(entry["step"] for entry in made["facts"]["curve"])
     assert updates == 2 * (48 + 72) / 8
     assert planned["ner-phase-2"].updates == 1.5 * updates  # an epoch of the dense stage, two of the sparse
