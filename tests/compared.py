@@ -53,3 +53,8 @@ def small_pair(home: Path, **fields: Any) -> Recipe:
             **fields,
         }
     )
+
+
+def bytes_of(folder: Path) -> list[bytes]:
+    """What a comparison has told in its folder."""
+    return [(folder / f"comparison.{ending}").read_bytes() for ending in ("md", "csv", "json")]

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from compared import small_pair
+from compared import bytes_of, small_pair
 from studies import load_pool_script
 
 from bistill_hub import InputError
@@ -22,7 +22,6 @@ from bistill_hub.tasks import get_task
 
 AGAINST = ["trimmed_teacher", "no_phase_1"]
 SEEDS = (0, 1)
-FILES = ("comparison.md", "comparison.csv", "comparison.json")
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +51,6 @@ def copied(compared, tmp_path):
 def folders_of(folder):
     """Names of the stages' folders without their hashes."""
     return sorted(place.name.rpartition("-")[0] for place in (folder / "stages").iterdir())
-
-
-def bytes_of(folder):
-    return [(folder / name).read_bytes() for name in FILES]
 
 
 def watched(monkeypatch, stop_before=None):

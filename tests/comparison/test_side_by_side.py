@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 
 import pytest
-from compared import small_pair
+from compared import bytes_of, small_pair
 from filelock import FileLock
 
 from bistill_hub.comparison import queue
@@ -15,7 +15,6 @@ from bistill_hub.comparison.compare import compare
 from bistill_hub.pipeline import executor
 
 AGAINST = ["no_phase_1"]
-FILES = ("comparison.md", "comparison.csv", "comparison.json")
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +28,6 @@ def alone(pair, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared") / "out"
     compare(pair, AGAINST, folder, progress=False)
     return folder
-
-
-def bytes_of(folder):
-    return [(folder / name).read_bytes() for name in FILES]
 
 
 def worked_on(monkeypatch):
