@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..pipeline.manifest import write_json
 from ..recipe import Recipe
 from ..versioned import read_versioned
@@ -70,6 +71,15 @@ def read_rows(folder: Path, pair: Recipe) -> list[Remembered]:
         if block["pair"] == _identity(pair) and block["settings"] == now.get(task, block["settings"]):
             blocks[task] = block["rows"]
     order = {name: place for place, name in enumerate(CONTENDERS)}
+    for entry in (entry for rows in blocks.values() for entry in rows):
+        if entry["contender"] not in order:
+            raise InputError(
+                "this version of bistill-hub has no such contender; a later one asked for it",
+                file=folder / ROWS_FILE,
+                field="contender",
+                value=entry["contender"],
+                remedy="use the later version, or choose another folder",
+            )
     found = [_from_json(entry) for rows in blocks.values() for entry in rows]
     return sorted(found, key=lambda row: (row.task, order[row.contender]))
 

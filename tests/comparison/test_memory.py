@@ -107,3 +107,11 @@ def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / ROWS_FILE).write_text(json.dumps({"rows_version": 99}))
     with pytest.raises(InputError, match="version 1"):
         read_rows(tmp_path, PAIR)
+
+
+def test_a_contender_of_a_later_version_is_named(tmp_path):
+    remember(tmp_path, PAIR, {"student": PAIR}, [0], {})
+    file = tmp_path / ROWS_FILE
+    file.write_text(file.read_text().replace('"contender": "student"', '"contender": "tortoise"', 1))
+    with pytest.raises(InputError, match=r"rows\.json: contender = 'tortoise'.*later version"):
+        read_rows(tmp_path, PAIR)
