@@ -102,7 +102,7 @@ def comparison_figure(scores: Sequence[Score], *, synthetic: bool) -> Figure:
         figure.suptitle(f"{title}{' (synthetic)' if synthetic else ''}", fontsize=12)
         left, right = figure.subplots(1, 2)
         _draw_panel(left, scores, lambda score: score.size.parameters / 1e6)
-        left.set_xlabel(f"parameters of the encoder (millions{_beside(scores, lambda score: score.size.parameters)})")
+        left.set_xlabel(f"parameters of the encoder (millions){_beside(scores, lambda score: score.size.parameters)}")
         left.set_ylabel(f"{first.metric} (%), 95 % interval")
         _draw_panel(right, scores, lambda score: score.size.flops_per_token * score.size.flops_length / 1e9)
         beside = _beside(scores, lambda score: score.size.flops_per_token)
@@ -137,7 +137,7 @@ def label_places(wanted: Sequence[float], gap: float) -> list[float]:
 
 def _beside(scores: Sequence[Score], size: Callable[[Score], float]) -> str:
     """Say that models of equal size stand a little apart, where there are such."""
-    return "; equal ones side by side" if len({size(score) for score in scores}) < len(scores) else ""
+    return "\nequal ones side by side" if len({size(score) for score in scores}) < len(scores) else ""
 
 
 def _draw_panel(axes: Axes, scores: Sequence[Score], size: Callable[[Score], float]) -> None:

@@ -104,7 +104,7 @@ def test_labels_stand_at_the_height_of_their_points_where_there_is_room():
 def test_models_of_equal_size_stand_clear_of_each_other_and_the_axis_says_so():
     both = comparison_figure(scores_with([0.5, 0.49]), synthetic=False)
     for axes in both.axes:
-        assert axes.get_xlabel().endswith(("; equal ones side by side", "; equal ones side by side)"))
+        assert axes.get_xlabel().endswith("\nequal ones side by side")
         points = [line for line in axes.lines if line.get_marker() == "o"]
         first, second = (axes.transData.transform((line.get_xdata()[0], 0))[0] for line in points)
         assert abs(first - second) > points[0].get_markersize() * both.dpi / 72
