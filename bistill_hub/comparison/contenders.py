@@ -187,12 +187,10 @@ def _differs(contender: Contender, pair: Recipe) -> bool:
 def _fits(contender: Contender, pair: Recipe, layers: int | None) -> bool:
     """Whether a teacher of so many layers can be cut as a contender asks, and read what it asks."""
     own = own_recipe(pair)
-    if contender.group == "extension" and pair.teacher.language_deltas:
-        return False  # its task teachers wear the source's, and the recipe would be refused
-    if layers is None:
-        return True
     try:
-        own.replace(contender.changes(own)).student.layer_map_for(layers)
+        student = own.replace(contender.changes(own)).student  # refuses target text where teachers wear language SFTs
+        if layers is not None:
+            student.layer_map_for(layers)
     except InputError:
         return False
     return True

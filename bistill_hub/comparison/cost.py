@@ -32,6 +32,7 @@ _NOT_TIMED = {"steps", "evaluation_every", "evaluation_share", "learning_rate", 
     "freeze_layer_norms",
     "delta_precision",
     "temperature",
+    "target_share",
 }
 """Settings of a training that the time of one update does not depend on."""
 
