@@ -22,6 +22,7 @@ from .reading import (
     reading,
     sum_of_squared_errors,
 )
+from .recomputing import cheap_modules, forming_again
 from .relations import projecting, projections_of
 
 ATTENTION, HIDDEN, DIVERGENCE, RELATIONS = "attention", "hidden", "divergence", "relations"
@@ -45,6 +46,7 @@ class LayerwiseComparison:
         relation_heads: Heads of the relations; None: the attention's.
         recomputes: Whether layers are computed again in the backward pass (gradient checkpointing), where their
             attention cannot be looked at while they run.
+        compiled: Whether the student is compiled, which decides by itself what is kept for the backward pass.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class LayerwiseComparison:
         terms: Collection[str] = TERMS,
         relation_heads: int | None = None,
         recomputes: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.layer_map = layer_map
         self.terms = frozenset(terms)
@@ -70,6 +73,7 @@ class LayerwiseComparison:
         read = set(self.answers_to)
         self._student_layers = layers_by_module(student)
         self._teacher_layers = {module: layer for module, layer in layers_by_module(teacher).items() if layer in read}
+        self._cheap = [] if compiled or recomputes else cheap_modules(student)
         self._relation_heads = relation_heads or student.config.num_attention_heads
         self._projections = (
             (projections_of(student, len(self.answers_to) - 1), projections_of(teacher, self.answers_to[-1]))
@@ -93,8 +97,10 @@ class LayerwiseComparison:
         read = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
         compare = self._while_running if self.reads else self._of_outputs
         if RELATIONS not in self.terms:
-            return compare(student, teacher, read)
+            with forming_again(self._cheap):
+                return compare(student, teacher, read)
         with ExitStack() as stack:
+            stack.enter_context(forming_again(self._cheap))
             projected = [stack.enter_context(projecting(modules)) for modules in self._projections]
             terms, ours, theirs = compare(student, teacher, read)
         mask = inputs["attention_mask"]

@@ -158,9 +158,7 @@ def sum_of_squared_errors(student: Tensor, teacher: Tensor, weights: Tensor | No
 class _SumOfSquares(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, weights: Tensor | None) -> Tensor:
-        error = student - teacher  # in the more precise type of the two
-        if weights is not None:
-            error = error.masked_fill_(~weights, 0)
+        error = _error(student, teacher, weights)  # in the more precise type of the two
         ctx.save_for_backward(error.to(student.dtype))
         return _squared_norm(error)
 
@@ -174,7 +172,8 @@ class _ComparedAttention(torch.autograd.Function):
     """Attention and the squared error of its probabilities, with the gradients of both written out.
 
     With P = softmax(S), S = scaling Q K^T, O = P V and E the sum of (P - T)^2: dP = dO V^T + 2 dE (P - T),
-    dS = P (dP - the rows' sums of dP P), and dQ, dK, dV follow. Kept are Q, K, V, P and P - T.
+    dS = P (dP - the rows' sums of dP P), and dQ, dK, dV follow. Kept are Q, K, V and T. P is
+    formed again, which costs a product and a softmax: little beside the memory that it takes in every layer.
     """
 
     @staticmethod
@@ -189,23 +188,21 @@ class _ComparedAttention(torch.autograd.Function):
         pairs: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         probabilities = _probabilities(query, key, mask, scaling)
-        _same_shape(probabilities, target)
-        error = probabilities - target.to(probabilities.dtype)
-        if pairs is not None:
-            error = error.masked_fill_(~pairs, 0)
-        ctx.save_for_backward(query, key, value, probabilities, error)
+        target = target.to(probabilities.dtype)
+        ctx.save_for_backward(query, key, value, mask, target, pairs)
         ctx.scaling = scaling
-        return torch.matmul(probabilities, value), _squared_norm(error)
+        return torch.matmul(probabilities, value), _squared_norm(_error(probabilities, target, pairs))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
         of_output, of_sum = gradients
-        query, key, value, probabilities, error = ctx.saved_tensors
+        query, key, value, mask, target, pairs = ctx.saved_tensors
+        probabilities = _probabilities(query, key, mask, ctx.scaling)
         of_value = torch.matmul(probabilities.transpose(2, 3), of_output)
         # In float16 a loss that is scaled up for its small gradients would leave the range here.
         work = torch.float32 if query.dtype == torch.float16 else query.dtype
         inner = torch.matmul(of_output, value.transpose(2, 3)).to(work)
-        inner += _times(error.to(work), 2 * of_sum)
+        inner += _times(_error(probabilities, target, pairs).to(work), 2 * of_sum)
         weighted = probabilities.to(work)
         of_scores = torch.ops.aten._softmax_backward_data(inner, weighted, -1, work).mul_(ctx.scaling).to(query.dtype)
         of_query = torch.matmul(of_scores, key)
@@ -263,6 +260,13 @@ def _probabilities(query: Tensor, key: Tensor, mask: Tensor | None, scaling: flo
     if scores.dtype == torch.float16:
         return torch.softmax(scores, dim=-1, dtype=torch.float32).to(torch.float16)
     return torch.softmax(scores, dim=-1)
+
+
+def _error(student: Tensor, teacher: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the difference, with 0 where a weight is false; the shapes must be the same."""
+    _same_shape(student, teacher)
+    error = student - teacher
+    return error if weights is None else error.masked_fill_(~weights, 0)
 
 
 def _exact(tensor: Tensor) -> Tensor:

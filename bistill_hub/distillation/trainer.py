@@ -67,6 +67,7 @@ class DistillationTrainer(ExactAveragingTrainer):
             terms=[term for term in _COUNTED_IN if self.term_weights.get(term, 0.0)],
             relation_heads=relation_heads,
             recomputes=args.gradient_checkpointing,
+            compiled=args.torch_compile,
         )
         voice.model.eval().requires_grad_(False)
         if teacher_precision is not None:

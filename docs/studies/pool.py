@@ -5,7 +5,8 @@ python docs/studies/pool.py table POOL OUTPUT RECIPE --set-file SETTINGS.toml [-
 
 A comparison's folder belongs to one machine and one set of library versions. Its predictions do not: a study whose seeds
 are trained weeks apart keeps them in a pool, from which all scores and intervals are computed anew. A row is kept with
-the recipe that it was trained by, and the table takes none of another recipe.
+the recipe that it was trained by, and the table takes none of another recipe. The precision alone may differ, since not
+every machine has bf16: it stands beside each stage, and above the scores where rows of one table differ in it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import lzma
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from bistill_hub.comparison.table import Finished, Score, scores_of
 from bistill_hub.errors import InputError
 from bistill_hub.evaluation.kept import read_predictions
 from bistill_hub.pipeline.manifest import StageRecord, versions
+from bistill_hub.pipeline.order import PHASE_1
 from bistill_hub.pipeline.portable import portable
 from bistill_hub.pipeline.preflight import TaskData, read_task
 from bistill_hub.recipe import Recipe
@@ -49,6 +51,8 @@ BEGIN, END = "<!-- tables: written by docs/studies/pool.py -->", "<!-- end of ta
 _SUFFIX = ".json.xz"
 _NOT_OF_THE_MODEL = ("unverified", "limits", "checkpoint_every", "speed", "contributors")
 """What a recipe says beside how its models are made."""
+
+_PRECISION = ("precision", "teacher_precision")
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,14 @@ class Kept:
         """The task's name."""
         return str(self.content["task"])
 
+    def precision(self, stage: str) -> str:
+        """The precision that a stage was trained in: phase 1, the task's teacher, or its phase 2."""
+        recipe = self.content["recipe"]
+        if stage == PHASE_1:
+            return str(recipe["bilingual"]["precision"])
+        (task,) = (each for each in recipe["tasks"] if each["name"] == self.task)
+        return str(task["teacher" if stage == f"{self.task} teacher" else "distillation"]["precision"])
+
     def record(self, folder: Path) -> StageRecord:
         """Write the predictions where a comparison would have them; the record of the stage that made them."""
         folder.mkdir(parents=True)
@@ -88,13 +100,22 @@ class Kept:
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
-    """What a row's model depends on, without the machine's folders and the seed."""
+    """What a row is kept with: all that its model depends on, without the machine's folders and the seed."""
     fields = portable(recipe)
     fields["teacher"].pop("tokenizer_not_by")  # says how others load a tokenizer; remembered rows have none
     for task in fields["tasks"]:
         if not task["distillation"]["target_share"]:
             del task["distillation"]["target_share"]  # rows that were kept before there was one have none
     return {name: value for name, value in fields.items() if name not in (*_NOT_OF_THE_MODEL, "seed")}
+
+
+def _without_precision(identity: dict[str, Any]) -> dict[str, Any]:
+    """The same, whatever precision its phases were trained in."""
+    fields: dict[str, Any] = json.loads(json.dumps(identity))
+    for settings in (fields["bilingual"], *(task["distillation"] for task in fields["tasks"])):
+        for name in _PRECISION:
+            settings.pop(name, None)
+    return fields
 
 
 def _data_of(recipe: Recipe) -> dict[str, TaskData]:
@@ -251,7 +272,9 @@ def onto_page(page: Path, output: Path, pool: Path) -> None:
     tables = (output / f"{NAME}.md").read_text(encoding="utf-8").split("\n", 1)[1].strip()
     lowered = re.sub(r"^##+ ", "### ", tables, flags=re.MULTILINE)
     further = _metrics_table(output / METRICS_FILE)
-    parts = ["", *shown, "", lowered, "", *further, "", *_what_rows_took(read_pool(pool)), ""]
+    rows = read_pool(pool)
+    precisions = _in_which_precision(rows)
+    parts = ["", *shown, "", *precisions, lowered, "", *further, "", *_what_rows_took(rows), ""]
     page.write_text(before + begin + "\n".join(parts) + END + "\n" + after, encoding="utf-8")
 
 
@@ -276,8 +299,8 @@ def _metrics_table(file: Path) -> list[str]:
 
 def _what_rows_took(rows: list[Kept]) -> list[str]:
     """A table of the stages that were trained; one that rows share is told once."""
-    lines = ["### Stages", "", "| stage | of | minutes | losses on held-out text | best on development data % | made |"]
-    lines.append("|---|---|---:|---|---:|---|")
+    heads = ["stage", "of", "precision", "minutes", "losses on held-out text", "best on development data %", "made"]
+    lines = ["### Stages", "", f"| {' | '.join(heads)} |", "|---|---|---|---:|---|---:|---|"]
     told = set()
     for row in rows:
         for stage in row.content["stages"]:
@@ -288,14 +311,34 @@ def _what_rows_took(rows: list[Kept]) -> list[str]:
             of_text = " ".join(f"{loss:.4f}" for loss in losses) if stage["name"] == "phase 1" else ""
             shown = "" if score is None else f"{100 * score:.1f}"
             minutes = f"{stage['seconds'] / 60:.1f}"
-            of = f"{row.contender}, seed {row.seed}"
-            lines.append(f"| {stage['name']} | {of} | {minutes} | {of_text} | {shown} | {row.content['made']} |")
+            cells = [stage["name"], f"{row.contender}, seed {row.seed}", row.precision(stage["name"]), minutes]
+            lines.append(f"| {' | '.join([*cells, of_text, shown, row.content['made']])} |")
     return lines
+
+
+def _in_which_precision(rows: list[Kept]) -> list[str]:
+    """A line above the scores that tells which rows were trained in which precision."""
+    found: dict[str, dict[str, dict[int, None]]] = {}
+    for row in rows:
+        for stage in row.content["stages"]:
+            if stage["name"] in (PHASE_1, f"{row.task} phase 2"):
+                of_task = found.setdefault(row.precision(stage["name"]), {})
+                of_task.setdefault(row.task, {})[row.seed] = None
+    told = [
+        f"{precision}: " + ", ".join(f"{task} with {_seeds(seeds)}" for task, seeds in of_task.items())
+        for precision, of_task in found.items()
+    ]
+    return [f"Both phases were trained in {'; in '.join(told)}.", ""] if told else []
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    ordered = sorted(seeds)
+    return f"seed{'s' if len(ordered) > 1 else ''} {', '.join(map(str, ordered))}"
 
 
 def _check(row: Kept, recipe: Recipe) -> None:
     """Refuse a row of another recipe than the one that its contender has now."""
-    then, now = row.content["recipe"], json.loads(json.dumps(_identity(recipe)))
+    then, now = _without_precision(row.content["recipe"]), _without_precision(_identity(recipe))
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
             raise InputError(

@@ -1,0 +1,142 @@
+"""What is formed again in the backward pass takes no memory until then, and changes no bit of a gradient."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_models import CLASSES, class_of, padded_batch, tiny_model
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from bistill_hub.distillation.comparison import LayerwiseComparison
+from bistill_hub.distillation.recomputing import cheap_modules, forming_again
+from bistill_hub.student.build import cut_model
+
+
+def gradients(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def kept_by(run):
+    """How many bytes a computation keeps for its backward pass, with what it returns."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        result = run()
+    events = seen.profiler.kineto_results.events()
+    del result
+    return sum(event.nbytes() for event in events if event.name() == "[memory]")
+
+
+class FeedForward(nn.Module):
+    def __init__(self, between=None, activation=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.up, self.down = nn.Linear(8, 32), nn.Linear(32, 8)
+        self.activation, self.between = activation or nn.GELU(), between or nn.Identity()
+
+    def forward(self, states):
+        return self.down(self.between(self.activation(self.up(states))))
+
+
+@pytest.mark.parametrize("backbone", CLASSES)
+@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=["fp32", "bf16"])
+def test_gradients_are_the_same_to_the_last_bit(backbone, precision):
+    found = []
+    for compiled in (True, False):
+        teacher = tiny_model(class_of(backbone))
+        student = cut_model(tiny_model(class_of(backbone), seed=1), None, (1, 3), dropout=0.0)
+        compare = LayerwiseComparison(student, teacher, (1, 3), compiled=compiled)
+        with torch.autocast("cpu", precision, enabled=precision is not None):
+            terms, _, _ = compare(student, teacher, padded_batch(lengths=(14, 5, 9)))
+        sum(terms.values()).backward()
+        found.append((terms, gradients(student)))
+    (terms, ours), (others, theirs) = found
+    assert terms == others
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("backbone", CLASSES)
+def test_every_backbone_has_cheap_modules_and_keeps_less_with_them(backbone):
+    model = tiny_model(class_of(backbone)).train()
+    batch = padded_batch(lengths=(16, 16))
+
+    def run(modules):
+        with forming_again(modules):
+            return model(**batch).last_hidden_state
+
+    cheap = cheap_modules(model)
+    assert len(cheap) >= model.config.num_hidden_layers
+    kept_by(lambda: run(cheap))  # what the first run alone makes is out of the way
+    assert kept_by(lambda: run(cheap)) < kept_by(lambda: run([]))
+
+
+def test_the_output_of_an_activation_is_not_kept():
+    model, states = FeedForward(), torch.randn(64, 8)
+
+    def run(modules):
+        with forming_again(modules):
+            return model(states)
+
+    kept_by(lambda: run([]))
+    assert kept_by(lambda: run([])) - kept_by(lambda: run([model.activation])) == 64 * 32 * 4
+
+
+@pytest.mark.parametrize("between", [nn.Identity(), nn.Dropout(0.5), nn.Unflatten(-1, (2, 16)), nn.Tanh()])
+def test_what_is_no_output_of_theirs_is_kept(between):
+    if isinstance(between, nn.Unflatten):
+        between = nn.Sequential(between, nn.Flatten(-2))
+    model, states = FeedForward(between), torch.randn(3, 5, 8)
+    found = []
+    for modules in ([], [model.activation]):
+        model.zero_grad()
+        torch.manual_seed(1)
+        with forming_again(modules):
+            loss = model(states).square().sum()
+        loss.backward()
+        found.append(gradients(model))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_an_output_that_is_changed_in_place_is_kept():
+    class Doubling(nn.Module):
+        def forward(self, states):
+            return states.mul_(2)
+
+    model, states = FeedForward(Doubling()), torch.randn(5, 8)
+    found = []
+    for modules in ([], [model.activation]):
+        model.zero_grad()
+        with forming_again(modules):
+            loss = model(states).square().sum()
+        loss.backward()
+        found.append(gradients(model))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_what_was_changed_in_place_after_it_was_kept_is_refused():
+    model = FeedForward()
+    with forming_again([model.activation]):
+        up = model.up(torch.randn(5, 8))
+        loss = model.down(model.activation(up)).sum()
+        with torch.no_grad():
+            up.mul_(2)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+def test_nothing_is_hooked_any_more_afterwards():
+    model = FeedForward()
+    with pytest.raises(ZeroDivisionError), forming_again([model.activation]):
+        raise ZeroDivisionError
+    assert not model.activation._forward_hooks
+    loss = model(torch.randn(5, 8)).sum()
+    assert isinstance(loss.grad_fn.next_functions[0][0]._saved_mat1, torch.Tensor)
+
+
+def test_a_relu_is_left_alone():
+    assert cheap_modules_of(nn.ReLU()) == []
+    assert len(cheap_modules_of(nn.GELU())) == 1
+
+
+def cheap_modules_of(activation):
+    return cheap_modules(SimpleNamespace(base_model=FeedForward(activation=activation)))
