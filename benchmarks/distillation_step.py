@@ -31,6 +31,7 @@ from benchmarks.report import (
     spread,
     timed,
 )
+from bistill_hub.cli.large_pages import SWITCH
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
 from bistill_hub.distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
 from bistill_hub.student.build import cut_model
@@ -39,7 +40,7 @@ LAYERS, FACTOR, ROWS, LABELS, TEMPERATURE = 12, 2, 8, 9, 2.0
 LENGTHS = {1: 256, 2: 128}
 """Tokens of a row, in each phase."""
 
-HANDED_OVER = "handed_over"
+HANDED_OVER, KEPT, SMALL_PAGES = "handed_over", "kept", "small_pages"
 SPLIT = {"per_device_train_batch_size": ROWS // 4, "gradient_accumulation_steps": 4}
 """The same update in four parts."""
 
@@ -53,8 +54,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "bf16, attentions handed over": {"bf16": True, "teacher_precision": "bf16", HANDED_OVER: True},
     "bf16, optimizer not fused": {"bf16": True, "teacher_precision": "bf16", "optim": "adamw_torch"},
     "bf16, compiled": {"bf16": True, "teacher_precision": "bf16", "torch_compile": True},
+    "fp32, small pages": {SMALL_PAGES: True},
+    "fp32, small pages, activations kept": {SMALL_PAGES: True, KEPT: True},
 }
-"""What is compared: the plain way, and trainings with these arguments."""
+"""What is compared: the plain way, and trainings with these arguments. The plain way takes memory as torch does by
+itself, ours in large pages, as the command line does, unless it says "small pages"."""
 
 COMPARED = ("plain", "fp32", "fp32, in four parts", "bf16", "bf16, in four parts")
 
@@ -77,6 +81,11 @@ def rows_of_text(phase: int, steps: int, small: bool) -> list[dict[str, list[int
     ids = torch.randint(5, words, (steps * ROWS, length), generator=torch.Generator().manual_seed(1))
     drawn = [{"input_ids": row.tolist()} for row in ids]
     return drawn if phase == 1 else [{**row, "labels": [i % LABELS for i in row["input_ids"]]} for row in drawn]
+
+
+def pages(way: str) -> dict[str, str]:
+    """Say to torch whether it is to take memory in large pages."""
+    return {SWITCH: "0" if way == "plain" or WAYS[way].get(SMALL_PAGES) else "1"}
 
 
 def now() -> tuple[float, float]:
@@ -162,7 +171,7 @@ def by_trainer(
     """Train with the trainer of the phase; of phase 2 the dense stage counts, the sparse one makes a single step."""
     teacher, student = models(phase, small)
     data = Dataset.from_list(rows_of_text(phase, steps, small))
-    handed_over = settings.get(HANDED_OVER, False)
+    handed_over, kept = settings.get(HANDED_OVER, False), settings.get(KEPT, False)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         common = {
@@ -177,7 +186,7 @@ def by_trainer(
             "disable_tqdm": True,
             "use_cpu": not torch.accelerator.is_available(),
             "dataloader_pin_memory": torch.accelerator.is_available(),
-            **{name: value for name, value in settings.items() if name != HANDED_OVER},
+            **{name: value for name, value in settings.items() if name not in (HANDED_OVER, KEPT, SMALL_PAGES)},
         }
         trainer: Any
         if phase == 1:
@@ -192,6 +201,8 @@ def by_trainer(
             trainer.comparison.reads = False
             for model in (teacher, student):
                 model.set_attn_implementation("eager")
+        if kept:
+            trainer.comparison.formed_again = []
         trainer.train()
     return clock.losses[0], clock.seconds(0)
 
@@ -266,9 +277,9 @@ def main(phase: int, rounds: int, steps: int, every: bool, small: bool, output: 
         click.echo(json.dumps(measure(only, phase, steps, small)))
         return
     ways = list(WAYS) if every else list(COMPARED)
-    size = ["--small"] if small else []
+    given = ["--phase", phase, "--steps", steps, *(["--small"] if small else [])]
     samples = [
-        in_fresh_process("benchmarks.distillation_step", "--only", way, "--phase", phase, "--steps", steps, *size)
+        in_fresh_process("benchmarks.distillation_step", "--only", way, *given, variables=pages(way))
         for number in range(rounds)
         for way in (ways if number % 2 == 0 else reversed(ways))
     ]

@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,17 @@ def timed(work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - clock, time.process_time() - processors
 
 
-def in_fresh_process(module: str, *arguments: Any) -> Any:
+def in_fresh_process(module: str, *arguments: Any, variables: Mapping[str, str] | None = None) -> Any:
     """Run a module as a command and read the JSON that it writes to standard output.
 
     Args:
         module: Its name, such as `benchmarks.cut`.
         arguments: What it is given; each is turned into text.
+        variables: What its environment has on top of this one's.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    finished = subprocess.run(command, cwd=CHECKOUT, check=True, stdout=subprocess.PIPE)
+    environment = {**os.environ, **(variables or {})}
+    finished = subprocess.run(command, cwd=CHECKOUT, check=True, stdout=subprocess.PIPE, env=environment)
     return json.loads(finished.stdout)
 
 

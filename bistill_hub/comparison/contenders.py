@@ -429,6 +429,13 @@ CONTENDERS: Mapping[str, Contender] = {
             changes=lambda recipe: {**_MINILM, **_on_target_text(recipe)},
         ),
         Contender(
+            name="trimmed_teacher_target_text",
+            label="trimmed teacher + target text",
+            group="extension",
+            source=_WU,
+            changes=lambda recipe: {**_layers(1), **_NO_PHASE_1, **_on_target_text(recipe)},
+        ),
+        Contender(
             name="distilmbert",
             label="DistilmBERT (published)",
             group="published",

@@ -73,7 +73,7 @@ class LayerwiseComparison:
         read = set(self.answers_to)
         self._student_layers = layers_by_module(student)
         self._teacher_layers = {module: layer for module, layer in layers_by_module(teacher).items() if layer in read}
-        self._cheap = [] if compiled or recomputes else cheap_modules(student)
+        self.formed_again = [] if compiled or recomputes else cheap_modules(student)
         self._relation_heads = relation_heads or student.config.num_attention_heads
         self._projections = (
             (projections_of(student, len(self.answers_to) - 1), projections_of(teacher, self.answers_to[-1]))
@@ -97,10 +97,10 @@ class LayerwiseComparison:
         read = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
         compare = self._while_running if self.reads else self._of_outputs
         if RELATIONS not in self.terms:
-            with forming_again(self._cheap):
+            with forming_again(self.formed_again):
                 return compare(student, teacher, read)
         with ExitStack() as stack:
-            stack.enter_context(forming_again(self._cheap))
+            stack.enter_context(forming_again(self.formed_again))
             projected = [stack.enter_context(projecting(modules)) for modules in self._projections]
             terms, ours, theirs = compare(student, teacher, read)
         mask = inputs["attention_mask"]

@@ -101,6 +101,7 @@ ON_TARGET_TEXT = {
 }
 EXTENSIONS = {
     "target_text": ON_TARGET_TEXT,
+    "trimmed_teacher_target_text": {"student.layer_reduction_factor": 1, "bilingual.steps": 0, **ON_TARGET_TEXT},
     "lrf_3_target_text": {"student.layer_reduction_factor": 3, **ON_TARGET_TEXT},
     "minilmv2_style_target_text": {**MINILM, **ON_TARGET_TEXT},
 }
