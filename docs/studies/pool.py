@@ -143,6 +143,9 @@ def keep(pool: Path, folder: Path, recipe: Recipe, words: str) -> list[Path]:
 
     Returns:
         The files, one a row.
+
+    Raises:
+        InputError: the folder has no finished row of this recipe.
     """
     data = _data_of(recipe)
     written = []
@@ -167,6 +170,14 @@ def keep(pool: Path, folder: Path, recipe: Recipe, words: str) -> list[Path]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(lzma.compress(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()))
         written.append(file)
+    if not written:
+        raise InputError(
+            "no finished row of this recipe",
+            file=folder,
+            field="tasks",
+            value=", ".join(data),
+            remedy="give the settings that the comparison was given, precision included",
+        )
     return written
 
 
@@ -328,7 +339,7 @@ def _in_which_precision(rows: list[Kept]) -> list[str]:
         f"{precision}: " + ", ".join(f"{task} with {_seeds(seeds)}" for task, seeds in of_task.items())
         for precision, of_task in found.items()
     ]
-    return [f"Both phases were trained in {'; in '.join(told)}.", ""] if told else []
+    return [f"Phases trained in {'; in '.join(told)}.", ""] if told else []
 
 
 def _seeds(seeds: Iterable[int]) -> str:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import lzma
+import re
 import shutil
 from statistics import fmean
 
@@ -323,3 +325,23 @@ def test_a_pool_grows_by_seeds_and_takes_no_row_of_another_recipe(pool, pair, co
     with pytest.raises(InputError, match=r"-0\.json\.xz: bilingual = .*trained by another recipe"):
         pool.table(tmp_path / "pool", tmp_path / "c", pair.replace({"bilingual.steps": 7}), {})
     assert not (tmp_path / "c").exists()
+    with pytest.raises(InputError, match=r"no finished row of this recipe.*precision included"):
+        pool.keep(tmp_path / "pool", folder, pair.replace({"bilingual.precision": "bf16"}), "today")
+
+
+def test_a_pool_has_rows_of_either_precision_and_the_page_tells_which(pool, pair, compared, tmp_path):
+    found, folder = compared
+    for file in pool.keep(tmp_path / "pool", folder, pair, "today"):
+        if file.name.startswith("student-1"):
+            row = json.loads(lzma.decompress(file.read_bytes()))
+            row["recipe"]["bilingual"]["precision"] = row["recipe"]["bilingual"]["teacher_precision"] = "bf16"
+            file.write_bytes(lzma.compress(json.dumps(row).encode()))
+    assert pool.table(tmp_path / "pool", tmp_path / "table", pair, {}).scores == found.scores
+    page = tmp_path / "page.md"
+    page.write_text(f"{pool.BEGIN}\n{pool.END}\n", encoding="utf-8")
+    pool.onto_page(page, tmp_path / "table", tmp_path / "pool")
+    text = page.read_text(encoding="utf-8")
+    assert "Phases trained in fp32: ner with seeds 0, 1; in bf16: ner with seed 1.\n" in text
+    assert re.search(r"\| phase 1 \| student, seed 1 \| bf16 \|", text)
+    assert re.search(r"\| ner phase 2 \| student, seed 1 \| fp32 \|", text)
+    assert re.search(r"\| phase 1 \| student, seed 0 \| fp32 \|", text)

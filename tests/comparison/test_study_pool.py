@@ -1,4 +1,4 @@
-"""The study's tables are what its kept predictions give on the real labels."""
+"""The studies' tables are what their kept predictions give on the real labels."""
 
 import csv
 import os
@@ -13,21 +13,19 @@ from bistill_hub.comparison.report import NAME
 
 VARIABLE = "BISTILL_TEST_DATA"
 ROOT = Path(__file__).resolve().parents[2]
-STUDY = ROOT / "docs" / "studies" / "en-sw"
+STUDIES = ROOT / "docs" / "studies"
+IN_FP32 = (
+    "bilingual.precision=fp32",
+    "bilingual.teacher_precision=fp32",
+    "tasks.ner.distillation.precision=fp32",
+    "tasks.ner.distillation.teacher_precision=fp32",
+)
 FOLDER = Path(os.environ.get(VARIABLE) or ROOT.parent / "shared" / "data")
 
 pytestmark = [
     pytest.mark.real_data,
     pytest.mark.skipif(not (FOLDER / "ner").is_dir(), reason=f"{VARIABLE} names no folder with ner/ in it"),
 ]
-
-
-@pytest.fixture
-def settings(monkeypatch):
-    """The study's recipe, and its contenders' own fields."""
-    monkeypatch.setenv("BISTILL_DATA", str(FOLDER))
-    monkeypatch.setenv("BISTILL_TEACHER", "teacher")
-    return load_compared("en_sw", "ner", (), STUDY.with_suffix(".toml"))
 
 
 def rows_of(file):
@@ -43,16 +41,21 @@ def as_number(text):
         return text
 
 
-def test_tables_and_page_are_those_of_the_kept_predictions(settings, tmp_path):
-    script = load_pool_script()
-    recipe, own = settings
-    (tmp_path / "en-sw").mkdir()
-    page = tmp_path / "en-sw.md"
-    shutil.copyfile(STUDY.with_suffix(".md"), page)
-    script.table(STUDY / "pool", tmp_path / "en-sw", recipe, own)
-    script.onto_page(page, tmp_path / "en-sw", STUDY / "pool")
-    ours, theirs = (rows_of(folder / f"{NAME}.csv") for folder in (tmp_path / "en-sw", STUDY))
+@pytest.mark.parametrize(
+    ("study", "tasks", "assignments"), [("en-sw", "ner,pos,qa", ()), ("en-sw-ablations", "ner", IN_FP32)]
+)
+def test_tables_and_page_are_those_of_the_kept_predictions(study, tasks, assignments, tmp_path, monkeypatch):
+    monkeypatch.setenv("BISTILL_DATA", str(FOLDER))
+    monkeypatch.setenv("BISTILL_TEACHER", "teacher")
+    recipe, own = load_compared("en_sw", tasks, assignments, STUDIES / "en-sw.toml")
+    script, folder, output = load_pool_script(), STUDIES / study, tmp_path / study
+    output.mkdir()
+    page = output.with_suffix(".md")
+    shutil.copyfile(folder.with_suffix(".md"), page)
+    script.table(folder / "pool", output, recipe, own)
+    script.onto_page(page, output, folder / "pool")
+    ours, theirs = (rows_of(place / f"{NAME}.csv") for place in (output, folder))
     assert len(ours) == len(theirs) > 2
     for one, other in zip(ours, theirs, strict=True):
         assert one == pytest.approx(other)
-    assert page.read_text() == STUDY.with_suffix(".md").read_text()
+    assert page.read_text() == folder.with_suffix(".md").read_text()

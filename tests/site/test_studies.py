@@ -10,6 +10,7 @@ STUDIES = [
     *claimed(__name__, "docs/studies/en_sw_small.md"),
     *claimed(__name__, "docs/studies/en_sw_four_tasks.md"),
     *claimed(__name__, "docs/studies/en-sw.md"),
+    *claimed(__name__, "docs/studies/en-sw-ablations.md"),
 ]
 COMMANDS = [command for snippet in STUDIES if snippet.language == "bash" for command in snippet.commands]
 
@@ -43,7 +44,7 @@ def test_a_study_that_is_a_run_is_planned_with_its_settings(place):
 
 def test_a_study_that_is_a_comparison_tells_what_is_to_do(place):
     comparisons = [words for words in COMMANDS if words[:2] == ["bistill", "compare"]]
-    assert len(comparisons) == 2
+    assert len(comparisons) == 4
     for words in comparisons:
         output = given([*words], "--dry-run", "--quiet")
         for name in words[words.index("--against") + 1].split(","):
@@ -55,6 +56,5 @@ def test_the_other_commands_are_the_demonstration_and_the_pool_which_other_tests
     others = [words for words in COMMANDS if words[1] not in ("run", "compare")]
     assert [words[:2] for words in others] == [
         ["bistill", "demo"],
-        ["export", "BISTILL_DATA=DATA"],
-        *2 * [["python", "docs/studies/pool.py"]],
+        *2 * [["export", "BISTILL_DATA=DATA"], *2 * [["python", "docs/studies/pool.py"]]],
     ]
