@@ -14,7 +14,8 @@ from ..pipeline.preflight import TaskData, check_writable, preflight, read_task
 from ..recipe import Recipe
 from ..tasks import get_task
 from ..teacher import load_config
-from .contenders import CONTENDERS, Changes, Contender, chosen, own_recipe
+from .changes import Changes
+from .contenders import CONTENDERS, Contender, chosen, own_recipe
 from .derived import derived_recipes, refuse_fixed
 from .figure import FIGURES_FOLDER, draw_comparison
 from .memory import ROWS_FILE, Remembered, read_rows, remember

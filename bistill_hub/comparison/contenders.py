@@ -6,12 +6,29 @@ All students have the same steps, batches, block size, learning rates and layers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import InputError
-from ..recipe import Recipe, TaskRecipe, TaskTeacher
+from ..recipe import Recipe
+from .changes import (
+    DISTILBERT,
+    MINILM,
+    NO_PHASE_1,
+    SCRATCH,
+    Changes,
+    every_nth_layer,
+    fine_tuned,
+    fixed,
+    is_given,
+    lt_sft,
+    of_tasks,
+    on_target_text,
+    published,
+    tuned_here,
+    without_term,
+)
 
 Group = Literal["pair", "teacher", "trimming", "multilingual", "scratch", "ablation", "extension", "published"]
 Scored = Literal["teacher", "trimmed_teacher", "sparse_teacher", "student"]
@@ -20,12 +37,6 @@ teacher after phase 2, or the student after phase 2."""
 
 OF_TASK_TEACHER: tuple[Scored, ...] = ("teacher", "trimmed_teacher")
 """Those of the recipe's task teacher, for which no student is taught."""
-
-TUNING = {"epochs", "batch_size", "learning_rate", "precision"}
-"""How a recipe tunes a task's teacher; the other fields say what it takes instead."""
-
-Changes = Mapping[str, Any]
-"""Dotted path to new value, as `Recipe.replace` takes them."""
 
 TEACHER, TEACHER_FULL, STUDENT_NAME = "teacher", "teacher_full", "student"
 ALWAYS = (TEACHER, STUDENT_NAME)
@@ -38,41 +49,6 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "all": (*_BASELINE_GROUPS, "ablation", "extension"),
 }
 """Words that stand for all contenders of some groups."""
-
-_NO_GENERAL_LOSS: Changes = {
-    f"bilingual.{term}_weight": 0.0
-    for term in ("attention", "hidden", "logits", "divergence", "relations", "masked_lm", "cosine")
-}
-_FOR_ALL_LANGUAGES: Changes = {"student.vocabulary": "whole"}
-_HIDDEN_SHARE = 0.15
-"""Share of the tokens that BERT and DistilBERT hide."""
-
-_DISTILBERT: Changes = {
-    **_NO_GENERAL_LOSS,
-    **_FOR_ALL_LANGUAGES,
-    # The weights of DistilBERT's training: 5 for the teacher's distribution, 2 for the tokens, 1 for the cosine.
-    "bilingual.logits_weight": 5.0,
-    "bilingual.masked_lm_weight": 2.0,
-    "bilingual.cosine_weight": 1.0,
-    "bilingual.masked_share": _HIDDEN_SHARE,
-    "student.keep_language_modelling_head": True,
-}
-_MINILM: Changes = {
-    **_NO_GENERAL_LOSS,
-    **_FOR_ALL_LANGUAGES,
-    "bilingual.relations_weight": 1.0,
-    "bilingual.masked_share": 0.0,
-}
-_SCRATCH: Changes = {
-    **_NO_GENERAL_LOSS,
-    "student.initialisation": "random",
-    "bilingual.masked_lm_weight": 1.0,
-    "bilingual.masked_share": _HIDDEN_SHARE,
-    "student.keep_language_modelling_head": True,
-}
-_NO_PHASE_1: Changes = {"bilingual.steps": 0}
-_TARGET_SHARE = 0.5
-"""Share of phase 2's inputs that are text of the target language, of the contenders that are about that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +104,7 @@ class Contender:
                 remedy="leave it out",
             )
         if self.name == TEACHER_FULL:
-            return derived.only([task.name for task in own.tasks if _is_given(task)])
+            return derived.only([task.name for task in own.tasks if is_given(task)])
         return derived
 
 
@@ -212,88 +188,6 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
     return found
 
 
-def _of_tasks(recipe: Recipe, changes: Changes) -> dict[str, Any]:
-    """The same changes of every task's phase 2."""
-    return {f"tasks.{task.name}.distillation.{name}": value for task in recipe.tasks for name, value in changes.items()}
-
-
-def _from_labels(recipe: Recipe) -> dict[str, Any]:
-    """Labels alone, in as many updates: without text of the target language there are more passes in them."""
-    changes = _of_tasks(recipe, {"learns_from": "labels", "target_share": 0.0})
-    for task in recipe.tasks:
-        settings = task.distillation
-        for epochs in ("dense_epochs", "sparse_epochs") if settings.target_share else ():
-            longer = getattr(settings, epochs) / (1 - settings.target_share)
-            changes[f"tasks.{task.name}.distillation.{epochs}"] = longer
-    return changes
-
-
-def _fine_tuned(recipe: Recipe) -> Changes:
-    """Labels alone, every entry free, as many updates as the sparse stage, the rate of the task teacher."""
-    changes = _from_labels(recipe)
-    changes |= _of_tasks(recipe, {"density": 1.0, "iterations": 1, "freeze_layer_norms": False})
-    for task in recipe.tasks:
-        changes[f"tasks.{task.name}.distillation.learning_rate"] = task.teacher.learning_rate
-    return changes
-
-
-def _on_target_text(recipe: Recipe) -> Changes:
-    """Half of phase 2's inputs are text of the target language, in as many updates: half as many passes."""
-    changes: dict[str, Any] = {}
-    for task in recipe.tasks:
-        settings, field = task.distillation, f"tasks.{task.name}.distillation"
-        if settings.learns_from == "teacher" and not settings.target_share:
-            changes[f"{field}.target_share"] = _TARGET_SHARE
-            changes[f"{field}.dense_epochs"] = settings.dense_epochs * (1 - _TARGET_SHARE)
-            changes[f"{field}.sparse_epochs"] = settings.sparse_epochs * (1 - _TARGET_SHARE)
-    return changes
-
-
-def _is_given(task: TaskRecipe) -> bool:
-    """Whether a task's teacher is not tuned here."""
-    return task.teacher.model is not None or task.teacher.delta is not None
-
-
-def _tuned_here(tasks: Iterable[TaskRecipe]) -> dict[str, Any]:
-    """Without the tuned models and task SFTs that are given: the teacher is fine-tuned in their place."""
-    nothing = TaskTeacher().model_dump(exclude=TUNING)
-    return {f"tasks.{task.name}.teacher.{field}": value for task in tasks for field, value in nothing.items()}
-
-
-def _layers(factor: int) -> Changes:
-    return {"student.layer_reduction_factor": factor, "student.layers": None, "student.layer_map": None}
-
-
-def _lt_sft(recipe: Recipe) -> Changes:
-    """The whole teacher, tuned as sparsely as the student, on the labels; `sparse_teacher` says what it wears."""
-    return {**_layers(1), **_FOR_ALL_LANGUAGES, **_NO_PHASE_1, **_from_labels(recipe)}
-
-
-def _fixed(changes: Changes, *, fine_tuned: bool = False) -> Callable[[Recipe], Changes]:
-    return lambda recipe: {**changes, **(_fine_tuned(recipe) if fine_tuned else {})}
-
-
-def _without(terms: Sequence[str], term: str) -> Callable[[Recipe], Changes]:
-    """Without these terms of phase 1 and this one of phase 2."""
-    first = {f"bilingual.{name}_weight": 0.0 for name in terms}
-    return lambda recipe: {**first, **_of_tasks(recipe, {f"{term}_weight": 0.0})}
-
-
-def _published(model: str) -> Callable[[Recipe], Changes]:
-    """A published student in the teacher's place, fine-tuned in as many updates as the other students."""
-
-    def changes(recipe: Recipe) -> Changes:
-        found: dict[str, Any] = {"teacher.model": model, "teacher.revision": None, "teacher.language_deltas": {}}
-        found |= _tuned_here(recipe.tasks)
-        for task in recipe.tasks:
-            prefix = f"tasks.{task.name}.teacher"
-            found[f"{prefix}.epochs"] = task.distillation.sparse_epochs / (1 - task.distillation.target_share)
-            found[f"{prefix}.batch_size"] = task.distillation.batch_size * task.distillation.accumulation
-        return found
-
-    return changes
-
-
 _ANSELL = "Ansell et al. 2023"
 _DEVLIN = "Devlin et al. 2019"
 _LT_SFT = "Ansell et al. 2022"
@@ -311,7 +205,7 @@ CONTENDERS: Mapping[str, Contender] = {
             group="teacher",
             source=_DEVLIN,
             scored="teacher",
-            changes=lambda recipe: _tuned_here(task for task in recipe.tasks if _is_given(task)),
+            changes=lambda recipe: tuned_here(task for task in recipe.tasks if is_given(task)),
         ),
         Contender(
             name="teacher_sft",
@@ -319,7 +213,7 @@ CONTENDERS: Mapping[str, Contender] = {
             group="teacher",
             source=_LT_SFT,
             scored="sparse_teacher",
-            changes=_lt_sft,
+            changes=lt_sft,
         ),
         Contender(
             name="trimmed_teacher",
@@ -334,7 +228,7 @@ CONTENDERS: Mapping[str, Contender] = {
             label="student, fine-tuned",
             group="ablation",
             source=_ANSELL,
-            changes=_fine_tuned,
+            changes=fine_tuned,
         ),
         Contender(
             name="distilbert_style",
@@ -342,7 +236,7 @@ CONTENDERS: Mapping[str, Contender] = {
             group="multilingual",
             source=_SANH,
             multilingual=True,
-            changes=_fixed(_DISTILBERT),
+            changes=fixed(DISTILBERT),
         ),
         Contender(
             name="distilbert_style_fine_tuned",
@@ -350,7 +244,7 @@ CONTENDERS: Mapping[str, Contender] = {
             group="multilingual",
             source=_SANH,
             multilingual=True,
-            changes=_fixed(_DISTILBERT, fine_tuned=True),
+            changes=fixed(DISTILBERT, on_labels=True),
         ),
         Contender(
             name="minilmv2_style",
@@ -358,7 +252,7 @@ CONTENDERS: Mapping[str, Contender] = {
             group="multilingual",
             source=_WANG,
             multilingual=True,
-            changes=_fixed(_MINILM),
+            changes=fixed(MINILM),
         ),
         Contender(
             name="minilmv2_style_fine_tuned",
@@ -366,59 +260,63 @@ CONTENDERS: Mapping[str, Contender] = {
             group="multilingual",
             source=_WANG,
             multilingual=True,
-            changes=_fixed(_MINILM, fine_tuned=True),
+            changes=fixed(MINILM, on_labels=True),
         ),
         Contender(
             name="from_scratch",
             label="bilingual from scratch + phase 2",
             group="scratch",
             source=_DEVLIN,
-            changes=_fixed(_SCRATCH),
+            changes=fixed(SCRATCH),
         ),
         Contender(
             name="from_scratch_fine_tuned",
             label="bilingual from scratch, fine-tuned",
             group="scratch",
             source=_DEVLIN,
-            changes=_fixed(_SCRATCH, fine_tuned=True),
+            changes=fixed(SCRATCH, on_labels=True),
         ),
-        Contender(name="no_phase_1", label="no phase 1", group="ablation", source=_ANSELL, changes=_fixed(_NO_PHASE_1)),
+        Contender(name="no_phase_1", label="no phase 1", group="ablation", source=_ANSELL, changes=fixed(NO_PHASE_1)),
         Contender(
             name="no_attention_loss",
             label="no attention loss",
             group="ablation",
             source=_ANSELL,
-            changes=_without(("attention", "divergence"), "attention"),
+            changes=without_term(("attention", "divergence"), "attention"),
         ),
         Contender(
             name="no_hidden_loss",
             label="no hidden loss",
             group="ablation",
             source=_ANSELL,
-            changes=_without(("hidden",), "hidden"),
+            changes=without_term(("hidden",), "hidden"),
         ),
         Contender(
             name="dense_phase_2",
             label="dense phase 2",
             group="ablation",
             source=_ANSELL,
-            changes=lambda recipe: _of_tasks(recipe, {"density": 1.0, "iterations": 1}),
+            changes=lambda recipe: of_tasks(recipe, {"density": 1.0, "iterations": 1}),
         ),
-        Contender(name="lrf_2", label="LRF 2", group="ablation", source=_ANSELL, changes=lambda recipe: _layers(2)),
-        Contender(name="lrf_3", label="LRF 3", group="ablation", source=_ANSELL, changes=lambda recipe: _layers(3)),
+        Contender(
+            name="lrf_2", label="LRF 2", group="ablation", source=_ANSELL, changes=lambda recipe: every_nth_layer(2)
+        ),
+        Contender(
+            name="lrf_3", label="LRF 3", group="ablation", source=_ANSELL, changes=lambda recipe: every_nth_layer(3)
+        ),
         Contender(
             name="target_text",
             label="student + target text",
             group="extension",
             source=_WU,
-            changes=_on_target_text,
+            changes=on_target_text,
         ),
         Contender(
             name="lrf_3_target_text",
             label="LRF 3 + target text",
             group="extension",
             source=_WU,
-            changes=lambda recipe: {**_layers(3), **_on_target_text(recipe)},
+            changes=lambda recipe: {**every_nth_layer(3), **on_target_text(recipe)},
         ),
         Contender(
             name="minilmv2_style_target_text",
@@ -426,14 +324,14 @@ CONTENDERS: Mapping[str, Contender] = {
             group="extension",
             source=_WU,
             multilingual=True,
-            changes=lambda recipe: {**_MINILM, **_on_target_text(recipe)},
+            changes=lambda recipe: {**MINILM, **on_target_text(recipe)},
         ),
         Contender(
             name="trimmed_teacher_target_text",
             label="trimmed teacher + target text",
             group="extension",
             source=_WU,
-            changes=lambda recipe: {**_layers(1), **_NO_PHASE_1, **_on_target_text(recipe)},
+            changes=lambda recipe: {**every_nth_layer(1), **NO_PHASE_1, **on_target_text(recipe)},
         ),
         Contender(
             name="distilmbert",
@@ -442,7 +340,7 @@ CONTENDERS: Mapping[str, Contender] = {
             source=_SANH,
             scored="teacher",
             unverified=True,
-            changes=_published("distilbert/distilbert-base-multilingual-cased"),
+            changes=published("distilbert/distilbert-base-multilingual-cased"),
         ),
         Contender(
             name="multilingual_minilmv2",
@@ -451,7 +349,7 @@ CONTENDERS: Mapping[str, Contender] = {
             source=_WANG,
             scored="teacher",
             unverified=True,
-            changes=_published("nreimers/mMiniLMv2-L6-H384-distilled-from-XLMR-Large"),
+            changes=published("nreimers/mMiniLMv2-L6-H384-distilled-from-XLMR-Large"),
         ),
     )
 }

@@ -20,8 +20,9 @@ from ..pipeline.survey import Facts, Features, look
 from ..pipeline.trial import Trial
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
+from .changes import Changes
 from .compare import check_tasks, checked_seeds, in_order
-from .contenders import CONTENDERS, OF_TASK_TEACHER, Changes, chosen, own_recipe
+from .contenders import CONTENDERS, OF_TASK_TEACHER, chosen, own_recipe
 from .derived import derived_recipes, refuse_fixed
 from .rows import Row, finished_stages, is_started, place_of, score_name
 

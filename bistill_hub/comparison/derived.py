@@ -9,7 +9,8 @@ from ..errors import InputError
 from ..recipe import Recipe
 from ..recipe_changes import OF_CONTENDERS
 from ..tasks import get_task
-from .contenders import ALWAYS, CONTENDERS, Changes, Contender
+from .changes import Changes
+from .contenders import ALWAYS, CONTENDERS, Contender
 
 
 def derived_recipes(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..recipe import Recipe
-from .contenders import CONTENDERS, STUDENT_NAME, TEACHER, TUNING, differences
+from .changes import TUNING
+from .contenders import CONTENDERS, STUDENT_NAME, TEACHER, differences
 from .memory import Remembered
 from .origins import in_one, phase_1_teacher, task_teacher, worn_at_test, worn_in_words
 from .rows import Asked
