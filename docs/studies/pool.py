@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from bistill_hub.cli.recipe_options import load_compared
-from bistill_hub.comparison.compare import Comparison
 from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, own_recipe
 from bistill_hub.comparison.derived import derived_recipes
 from bistill_hub.comparison.figure import FIGURES_FOLDER, draw_comparison
 from bistill_hub.comparison.memory import Remembered, read_rows
-from bistill_hub.comparison.report import NAME, write_comparison
+from bistill_hub.comparison.report import NAME, Comparison, write_comparison
 from bistill_hub.comparison.rows import Row, finished_stages, rows_of, score_name
 from bistill_hub.comparison.scoring import predictions_file, tests_of
 from bistill_hub.comparison.table import Finished, Score, scores_of
