@@ -33,6 +33,11 @@ Example:
 )
 @click.option("--teacher", metavar="DIR_OR_ID", help="The pair's multilingual teacher.  [default: the one it names]")
 @click.option(
+    "--target-text",
+    metavar="FILE",
+    help="Text of the target language, for --set distillation.target_share=SHARE.  [default: the one the pair names]",
+)
+@click.option(
     "--set",
     "assignments",
     multiple=True,
@@ -56,6 +61,7 @@ def add_task_command(
     task: str,
     data: tuple[str, ...],
     teacher: str | None,
+    target_text: str | None,
     assignments: tuple[str, ...],
     output: Path | None,
     replace: bool,
@@ -87,6 +93,7 @@ def add_task_command(
         sources,
         output_dir=output or Path("runs") / f"add-{task}",
         teacher=teacher,
+        target_text=target_text,
         settings=parse_changes(assignments),
         revision=revision,
         endpoint=endpoint,

@@ -26,6 +26,7 @@ from .repository import DELTA_FILE, check_files, check_results, files_of, is_all
 if TYPE_CHECKING:
     from ..evaluation.results import Result
     from ..pipeline.preflight import TaskData
+    from ..recipe import Recipe
 
 SOURCES = ("train", "validation", "test_source", "test_target")
 """The data that a task is added with."""
@@ -65,6 +66,7 @@ def add_task(
     *,
     output_dir: str | os.PathLike[str],
     teacher: str | None = None,
+    target_text: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     revision: str | None = None,
     endpoint: str | None = None,
@@ -88,6 +90,7 @@ def add_task(
         data: By `train`, `validation`, `test_source` and `test_target` a file, or the fields of a `LabelledSource`.
         output_dir: Where everything is written; the pair with the task is `repository` in it.
         teacher: The multilingual teacher, Hub id or folder; needed where the pair names none.
+        target_text: A file with text of the target language, for `distillation.target_share`; None for the pair's own.
         settings: Fields of a `TaskRecipe` to set, such as `{"teacher.epochs": 3, "distillation.density": 0.05}`.
         revision: Branch of the pair on the Hub; None for the main branch. With `dry_run` also a tag or commit.
         endpoint: The Hub's address; None for the one of HF_ENDPOINT, or the Hub itself.
@@ -126,8 +129,9 @@ def add_task(
         )
         _check_task(fetched, task, replace)
         _refuse_findings(fetched.folder, fetched.name, "the pair has to be mended before a task is added to it")
-        trained = _train(fetched, fields, teacher, output, progress)
-        command = command_of(fetched.shown, task, data, settings or {}, teacher)
+        text = None if target_text is None else os.fspath(target_text)
+        trained = _train(fetched, fields, teacher, text, output, progress)
+        command = command_of(fetched.shown, task, data, settings or {}, teacher, text)
         folder = _assemble(fetched, trained, output / REPOSITORY_FOLDER, command)
         return _propose(fetched, trained, folder, revision, endpoint, dry_run)
 
@@ -229,7 +233,12 @@ def _refuse_findings(folder: Path, name: str, problem: str) -> None:
 
 
 def _train(
-    pair: FetchedPair, fields: Mapping[str, Any], teacher: str | None, output: Path, progress: bool
+    pair: FetchedPair,
+    fields: Mapping[str, Any],
+    teacher: str | None,
+    target_text: str | None,
+    output: Path,
+    progress: bool,
 ) -> TrainedTask:
     """Do the task's stages, after a look at everything that they need."""
     from ..cards.facts import read_facts
@@ -245,7 +254,8 @@ def _train(
     )
     from ..teacher import load_config
 
-    recipe = published_recipe(pair.folder, fields, teacher=teacher)
+    recipe = published_recipe(pair.folder, fields, teacher=teacher, target_text=target_text)
+    _check_target_text(recipe, target_text)
     settings, task = recipe.tasks[0], get_task(recipe.tasks[0].name)
     for name, source in settings.sources.items():
         source.check(f"tasks.{task.name}.{name}")
@@ -262,6 +272,31 @@ def _train(
     stages = stages_of_task(recipe, data, common_inputs(recipe), progress=progress)
     records = do_stages(stages, output, progress=progress, before=student)
     return TrainedTask(recipe=recipe, data=data, records=by_name(records[len(student) :]))
+
+
+def _check_target_text(recipe: Recipe, given: str | None) -> None:
+    """Refuse text that nobody reads, and the lack of text that somebody is to read.
+
+    Raises:
+        InputError: it is so.
+    """
+    share, text = recipe.tasks[0].distillation.target_share, recipe.target.text
+    if given is not None and not share:
+        raise InputError(
+            "no share of this text would be read",
+            field="target_text",
+            value=given,
+            remedy="set distillation.target_share above 0, or leave the text out",
+        )
+    if given is not None:
+        text.check("target_text")
+    elif share and text.path is not None and not text.file.is_file():
+        raise InputError(
+            "the text that the pair was taught on is not here",
+            field="target_text",
+            value=text.name,
+            remedy=f"give a file of {recipe.target.name} text (--target-text FILE, target_text=...)",
+        )
 
 
 def _check_head(pair: FetchedPair, data: TaskData) -> None:

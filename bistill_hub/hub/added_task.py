@@ -75,7 +75,14 @@ def facts_with_task(facts: CardFacts, trained: TrainedTask, command: str) -> Car
     )
 
 
-def command_of(name: str, task: str, data: Mapping[str, Any], settings: Mapping[str, Any], teacher: str | None) -> str:
+def command_of(
+    name: str,
+    task: str,
+    data: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    teacher: str | None,
+    target_text: str | None,
+) -> str:
     """The command for others to read: no file keeps its folder, which is nobody's business but this machine's."""
     words = ["bistill", "add-task", name, "--task", task]
     for field, source in data.items():
@@ -85,6 +92,8 @@ def command_of(name: str, task: str, data: Mapping[str, Any], settings: Mapping[
             words += ["--data", f"{field}={Path(source).name}"]
     if teacher is not None:
         words += ["--teacher", _shown(teacher)]
+    if target_text is not None:
+        words += ["--target-text", Path(target_text).name]
     for field, value in settings.items():
         words += ["--set", f"{field}={_shown(value)}"]
     return shlex.join(words)

@@ -6,8 +6,9 @@ import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from ..cards.facts import CardFacts
 from ..errors import InputError
 from ..model.configuration_bistill import BistillConfig
 from ..model.modeling_bistill import BASE_FILE
-from ..recipe import Recipe, TaskRecipe, Teacher
-from ..sources import file_sha256
+from ..recipe import Language, Recipe, TaskRecipe, Teacher
+from ..sources import TextSource, file_sha256
 from ..teacher import load_config, load_tokenizer
 from .order import STUDENT, Stage
 from .preflight import TaskData
@@ -93,7 +94,9 @@ def read_published(file: Path) -> PublishedFields:
         ) from error
 
 
-def published_recipe(pair: Path, task: Mapping[str, Any], *, teacher: str | None = None) -> Recipe:
+def published_recipe(
+    pair: Path, task: Mapping[str, Any], *, teacher: str | None = None, target_text: str | None = None
+) -> Recipe:
     """Return the recipe of a published pair with one task, a new one, in place of its own.
 
     Baselines are those of the pair, but for the student without phase 1, which is not published.
@@ -102,6 +105,7 @@ def published_recipe(pair: Path, task: Mapping[str, Any], *, teacher: str | None
         pair: The pair's folder.
         task: Fields of a `TaskRecipe`.
         teacher: Hub id or folder of the multilingual teacher; None for the one that the pair names.
+        target_text: A file with text of the target language; None for the one that the pair names.
 
     Raises:
         InputError: a field of the task is wrong, `recipe.json` is none of this pair, or the teacher has to be named.
@@ -123,13 +127,16 @@ def published_recipe(pair: Path, task: Mapping[str, Any], *, teacher: str | None
             value=codes,
             remedy="restore the recipe that was packaged",
         )
-    return recipe.model_copy(
+    text = recipe.target.text if target_text is None else TextSource(path=target_text)
+    changed = recipe.model_copy(
         update={
             "tasks": (settings,),
+            "target": recipe.target.model_copy(update={"text": text}),
             "teacher": _teacher(recipe, config, teacher),
             "baselines": tuple(name for name in recipe.baselines if name != _UNPUBLISHED_BASELINE),
         }
     )
+    return Recipe.make(changed.model_dump())  # which checks what is of task and pair together
 
 
 def _teacher(recipe: Recipe, config: BistillConfig, name: str | None) -> Teacher:
@@ -227,7 +234,7 @@ def check_languages(recipe: Recipe, data: TaskData, token_map: torch.Tensor, fac
 
     Args:
         recipe: What `published_recipe` returned.
-        data: The task's data.
+        data: The task's data; where phase 2 reads text of the target language, that is looked at, too.
         token_map: What `check_teacher` returned.
         facts: What the pair's card states.
 
@@ -235,7 +242,7 @@ def check_languages(recipe: Recipe, data: TaskData, token_map: torch.Tensor, fac
         InputError: the vocabulary covers much less of the text than of the text that it was chosen on.
     """
     tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
-    kept, special = frozenset(token_map.tolist()), frozenset(tokenizer.all_special_ids)
+    special = frozenset(tokenizer.all_special_ids)
     languages = {name: recipe.source for name in ("train", "validation", "test_source")} | {
         "test_target": recipe.target
     }
@@ -245,17 +252,31 @@ def check_languages(recipe: Recipe, data: TaskData, token_map: torch.Tensor, fac
         first = dataset.select(range(min(_EXAMPLES, len(dataset))))
         features = data.task.encode(first, tokenizer, data.labels, data.recipe.max_length)
         pieces = [piece for row in features["input_ids"] for piece in row if piece not in special]
-        share = sum(piece in kept for piece in pieces) / max(1, len(pieces))
-        language = languages[name]
-        usual = facts.vocabulary.get("languages", {}).get(language.code, {}).get("corpus_tokens_kept", 1.0)
-        if share < _COVERED * usual:
-            raise InputError(
-                f"the pair's vocabulary covers {100 * share:.1f} % of it, and {100 * usual:.1f} % of the text in "
-                f"{language.name} that it was chosen on",
-                file=source.name,
-                field=f"tasks.{data.recipe.name}.{name}",
-                remedy=f"name data in {language.name}",
-            )
+        field = f"tasks.{data.recipe.name}.{name}"
+        _check_covered(pieces, token_map, languages[name], facts, file=source.name, field=field)
+    if data.recipe.distillation.target_share:
+        text = recipe.target.text
+        lines = list(islice(text, _EXAMPLES))
+        rows = tokenizer(lines, add_special_tokens=False)["input_ids"]
+        pieces = [piece for row in rows for piece in row if piece not in special]
+        _check_covered(pieces, token_map, recipe.target, facts, file=text.name, field="target.text")
+
+
+def _check_covered(
+    pieces: Sequence[int], token_map: torch.Tensor, language: Language, facts: CardFacts, *, file: str, field: str
+) -> None:
+    """Refuse text of which the vocabulary has much less than of the text of this language that it was chosen on."""
+    kept = frozenset(token_map.tolist())
+    share = sum(piece in kept for piece in pieces) / max(1, len(pieces))
+    usual = facts.vocabulary.get("languages", {}).get(language.code, {}).get("corpus_tokens_kept", 1.0)
+    if share < _COVERED * usual:
+        raise InputError(
+            f"the pair's vocabulary covers {100 * share:.1f} % of it, and {100 * usual:.1f} % of the text in "
+            f"{language.name} that it was chosen on",
+            file=file,
+            field=field,
+            remedy=f"name data in {language.name}",
+        )
 
 
 def student_stage(pair: Path, token_map: torch.Tensor) -> Stage:

@@ -405,6 +405,45 @@ def test_bad_input_is_refused_before_anything_is_trained(
     assert text.endswith("Name data in Swahili.")
 
 
+def test_text_of_the_target_language_is_looked_at_before_anything_is_trained(
+    pair, pos, teacher, tmp_path, nothing_is_trained, unchecked
+):
+    def said(target_text, place=pair, **settings):
+        options = {"teacher": teacher, "settings": {**TINY, **settings}, "target_text": target_text}
+        return refusal(place, "pos", pos, tmp_path, **options)
+
+    half = {"distillation.target_share": 0.5}
+    foreign = tmp_path / "am.txt"
+    foreign.write_text("ሰላም ለዓለም ሁሉ ይሁን እንጂ ጊዜው አልፏል\n", encoding="utf-8")
+    assert "no share of this text would be read" in said(foreign)
+    assert "target_text = 'sw.txt': the text that the pair was taught on is not here" in said(None, **half)
+    assert "target_text = " in (text := said(tmp_path / "nowhere.txt", **half))
+    assert "no such file" in text
+    text = said(foreign, **half)
+    assert "am.txt: target.text" in text
+    assert text.endswith("Name data in Swahili.")
+    copy = shutil.copytree(pair, tmp_path / "copy")
+    recipe = json.loads((copy / "recipe.json").read_text())
+    recipe["teacher"]["language_deltas"] = {"en": "org/en-delta", "sw": "org/sw-delta"}
+    (copy / "recipe.json").write_text(json.dumps(recipe))
+    assert "the task teacher wears the source language's SFT" in said(foreign, place=copy, **half)
+
+
+def test_a_task_is_added_that_was_learnt_on_text_of_the_target_language_too(pair, pos, teacher, tmp_path, unchecked):
+    text = tmp_path / "sw.txt"
+    lines = [" ".join(token for token, _ in sentence) for sentence in miniature.sentences("sw", 90, seed=6)]
+    text.write_text("\n".join(lines), encoding="utf-8")
+    settings = {**TINY, "distillation.target_share": 0.5}
+    options = {"output_dir": tmp_path / "out", "teacher": teacher, "settings": settings, "progress": False}
+    done = add_task(pair, "pos", pos, target_text=text, **options)
+    facts = read_facts(done.folder)
+    assert facts.training["labelled"]["pos"]["unlabelled"] == "60 inputs of Swahili text, sw.txt"
+    command = facts.tasks["pos"]["added"]["command"]
+    assert " --target-text sw.txt " in command
+    assert " --set distillation.target_share=0.5" in command
+    assert str(tmp_path) not in json.dumps(facts.tasks)
+
+
 def test_other_labels_are_refused_for_a_task_that_the_configuration_lists(
     pair, teacher, tmp_path, nothing_is_trained, unchecked
 ):
