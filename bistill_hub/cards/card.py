@@ -14,7 +14,8 @@ from .eval_results import FOLDER as EVAL_RESULTS_FOLDER
 from .eval_results import eval_results_files
 from .facts import CardFacts, read_facts, write_facts
 from .front_matter import write_yaml
-from .metadata import card_metadata, check_metadata, is_hub_id
+from .metadata import card_metadata, is_hub_id
+from .metadata_check import check_metadata
 from .pictures import (
     coverage_text,
     draw_coverage,

@@ -219,7 +219,7 @@ def _default_teacher() -> str:
 
 
 def _check_codes(codes: Sequence[str]) -> None:
-    from ..cards.metadata import check_identity
+    from ..cards.metadata_check import check_identity
 
     for place, code in zip(("SOURCE", "TARGET"), codes, strict=True):
         if not re.fullmatch("[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", code):
@@ -242,7 +242,7 @@ def _default_name(codes: tuple[str, str]) -> str:
 
 def _license(word: str) -> str:
     """Return the licence, or refuse one that the Hub does not know; `other` is looked at when its name is known."""
-    from ..cards.metadata import check_identity
+    from ..cards.metadata_check import check_identity
 
     if word != "other":
         check_identity("new pair", ("en", "sw"), word, None, None)
@@ -250,7 +250,7 @@ def _license(word: str) -> str:
 
 
 def _check_license(pair: NewPair) -> None:
-    from ..cards.metadata import check_identity
+    from ..cards.metadata_check import check_identity
 
     check_identity(pair.name, (pair.source[0], pair.target[0]), pair.license, pair.license_name, pair.license_link)
 

@@ -12,7 +12,8 @@ from ..cards.eval_results import FOLDER as EVAL_RESULTS_FOLDER
 from ..cards.eval_results import eval_results_files
 from ..cards.facts import FACTS_FILE, CardFacts, read_facts
 from ..cards.front_matter import FRONT_MATTER, parse_yaml
-from ..cards.metadata import card_metadata, check_metadata, is_hub_id
+from ..cards.metadata import card_metadata, is_hub_id
+from ..cards.metadata_check import check_metadata
 from ..cards.sections import LIMITS, TO_FILL_IN, keep_sections, read_section
 from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..model.modeling_bistill import BASE_FILE

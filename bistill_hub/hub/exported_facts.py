@@ -11,7 +11,7 @@ from typing import Any
 from ..cards.card import CARD_FILE, read_card
 from ..cards.exported import ExportedFacts
 from ..cards.front_matter import FRONT_MATTER, parse_yaml
-from ..cards.metadata import check_metadata
+from ..cards.metadata_check import check_metadata
 from ..cards.sections import read_section
 from ..errors import InputError
 from ..evaluation.results import RESULTS_FILE, Result, read_results

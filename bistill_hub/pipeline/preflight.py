@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from ..cards.metadata import check_identity
+from ..cards.metadata_check import check_identity
 from ..checkpoint_files import check_weights
 from ..distillation.sharding import refuse_sharded_launch
 from ..errors import InputError

@@ -15,7 +15,7 @@ from datasets import Dataset
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from ..cards.metadata import check_identity
+from ..cards.metadata_check import check_identity
 from ..checkpoint_files import checkpoint_files, may_be_folder, taken_as_hub_id
 from ..errors import InputError
 from ..model.legacy import LEGACY_FILE

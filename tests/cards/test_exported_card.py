@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from bistill_hub.cards.exported import ExportedFacts, render_exported_card
-from bistill_hub.cards.metadata import check_metadata
+from bistill_hub.cards.metadata_check import check_metadata
 
 GOLDEN = Path(__file__).parent / "golden" / "task.md"
 HOSTILE = 'a|b\n---\n# c `d` <script>x</script> & *e* [g](http://h) "l": {m} ```'

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from bistill_hub.cards import front_matter, metadata
 from bistill_hub.cards.front_matter import FRONT_MATTER, write_yaml
-from bistill_hub.cards.metadata import card_metadata, check_metadata, looks_local, public_text
+from bistill_hub.cards.metadata import card_metadata, looks_local, public_text
+from bistill_hub.cards.metadata_check import check_metadata
 from bistill_hub.errors import InputError
 
 SOURCE = replace(

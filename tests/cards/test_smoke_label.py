@@ -9,7 +9,7 @@ from bistill_hub.cards.card import pictures_of, read_facts, render_card, write_c
 from bistill_hub.cards.eval_results import Benchmark, eval_results_files
 from bistill_hub.cards.exported import ExportedFacts, render_exported_card
 from bistill_hub.cards.front_matter import FRONT_MATTER, parse_yaml
-from bistill_hub.cards.metadata import check_metadata
+from bistill_hub.cards.metadata_check import check_metadata
 from bistill_hub.evaluation.results import read_results, write_results
 
 SMOKE = replace(FACTS, smoke=True, results=tuple(replace(result, smoke=True) for result in FACTS.results))

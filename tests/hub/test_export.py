@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from bistill_hub.cards.metadata import check_metadata
+from bistill_hub.cards.metadata_check import check_metadata
 from bistill_hub.errors import BistillError, InputError
 from bistill_hub.evaluation.results import read_results
 from bistill_hub.hub import export
