@@ -6,20 +6,18 @@ token.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..errors import BistillError, InputError
+from .differences import Change, Kind, Paths, compare, local_files, remote_files
 from .refusals import LOGIN, MOVED, bad_name, explained, offline
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo
-    from huggingface_hub.hf_api import RepoFile
 
 __all__ = [
     "Change",
@@ -33,27 +31,7 @@ __all__ = [
     "publish",
 ]
 
-Kind = Literal["add", "change", "delete", "same"]
-Paths = Iterable[str | os.PathLike[str]]
-
 _REQUEST_PREFIX = "refs/pr/"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """What publishing does to one file of the repository.
-
-    Attributes:
-        path: The file's path in it.
-        kind: "same" for a file that stays as it is.
-        size: Bytes of the file that is published; None for one that is deleted.
-        remote_size: Bytes of the file that is on the Hub; None for one that is not there yet.
-    """
-
-    path: str
-    kind: Kind
-    size: int | None
-    remote_size: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,13 +140,13 @@ def plan_changes(
         BistillError: the Hub did not answer as it should.
     """
     check_destination(repo_id, endpoint=endpoint)
-    local = _local_files(folder, files)
+    local = local_files(folder, files)
     with explained(repo_id):
         api = _client(endpoint)
         info = _repository(api, repo_id, revision)
         if info is None or info.sha is None:
-            return Plan(commit=None, changes=_compare(local, {}, deletable))
-        return Plan(commit=info.sha, changes=_compare(local, _remote_files(api, repo_id, info.sha), deletable))
+            return Plan(commit=None, changes=compare(local, {}, deletable))
+        return Plan(commit=info.sha, changes=compare(local, remote_files(api, repo_id, info.sha), deletable))
 
 
 def changes_against(
@@ -229,7 +207,7 @@ def publish(
         BistillError: the Hub did not answer as it should, or the branch moved meanwhile.
     """
     check_destination(repo_id, create_pr=create_pr, tag=tag, endpoint=endpoint)
-    local = _local_files(folder, files)
+    local = local_files(folder, files)
     with explained(repo_id):
         api = _client(endpoint)
         info = _repository(api, repo_id, revision)
@@ -280,8 +258,8 @@ class _Push:
 
     def changes(self, revision: str | None) -> tuple[Change, ...]:
         """Compare with a revision; None stands for nothing."""
-        remote = _remote_files(self.api, self.repo_id, revision) if revision else {}
-        return _compare(self.files, remote, self.deletable)
+        remote = remote_files(self.api, self.repo_id, revision) if revision else {}
+        return compare(self.files, remote, self.deletable)
 
     def commit(self, changes: tuple[Change, ...], parent: str | None) -> tuple[str | None, str | None]:
         """Commit to the branch, or open a pull request where that is forbidden; return commit and address."""
@@ -372,60 +350,6 @@ def _new_repository(api: HfApi, repo_id: str, *, private: bool, revision: str | 
     # Left open, so that an organisation's own default holds.
     api.create_repo(repo_id, private=private or None, exist_ok=True)
     return api.model_info(repo_id)
-
-
-def _remote_files(api: HfApi, repo_id: str, revision: str) -> dict[str, RepoFile]:
-    """The files of a revision by path.
-
-    Raises:
-        InputError: one of them makes the Hub leave others out of commits.
-    """
-    from huggingface_hub.hf_api import RepoFile
-
-    entries = api.list_repo_tree(repo_id, revision=revision, recursive=True)
-    files = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
-    if ".gitignore" in files:
-        raise InputError(
-            "the Hub may leave files out of a commit because of it",
-            file=f"{repo_id}/.gitignore",
-            remedy="delete it on the Hub",
-        )
-    return files
-
-
-def _local_files(folder: Path, files: Paths) -> dict[str, Path]:
-    found = {}
-    for file in files:
-        found[Path(file).as_posix()] = path = Path(folder) / file
-        if not path.is_file():
-            raise InputError("there is no such file", file=path, remedy="name files that are in the folder")
-    return found
-
-
-def _compare(
-    local: Mapping[str, Path], remote: Mapping[str, RepoFile], deletable: Callable[[str], bool]
-) -> tuple[Change, ...]:
-    changes = []
-    for path in sorted({*local, *remote}):
-        there = remote.get(path)
-        if path in local:
-            size = local[path].stat().st_size
-            kind: Kind = "add" if there is None else "same" if _is_same(local[path], size, there) else "change"
-            changes.append(Change(path=path, kind=kind, size=size, remote_size=there.size if there else None))
-        elif there is not None and deletable(path):
-            changes.append(Change(path=path, kind="delete", size=None, remote_size=there.size))
-    return tuple(changes)
-
-
-def _is_same(file: Path, size: int, remote: RepoFile) -> bool:
-    """Whether a file has the content that the Hub names by hash: large files by SHA-256, others as git does."""
-    if size != remote.size:
-        return False
-    with file.open("rb") as opened:
-        if remote.lfs is not None:
-            return hashlib.file_digest(opened, "sha256").hexdigest() == remote.lfs.sha256
-        blob = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-        return hashlib.file_digest(opened, lambda: blob).hexdigest() == remote.blob_id
 
 
 def _is_tagged(api: HfApi, repo_id: str, tag: str, commit: str | None) -> bool:
