@@ -70,9 +70,9 @@ def forming_again(modules: Iterable[nn.Module]) -> Iterator[None]:
 
     Args:
         modules: Modules of one input and one output that draw no random numbers; no weight of theirs may change before
-            the backward pass.
+            the backward pass. One that somebody has hooked is left alone: its forward method is not all of it.
     """
-    modules = list(modules)
+    modules = [module for module in modules if not (module._forward_hooks or module._forward_pre_hooks)]
     if not modules:
         yield
         return

@@ -37,6 +37,19 @@ class FeedForward(nn.Module):
         return self.down(self.between(self.activation(self.up(states))))
 
 
+def assert_the_same_gradients(model):
+    """Whether the output of its activation is kept or formed again."""
+    states, found = torch.randn(3, 5, 8), []
+    for modules in ([], [model.activation]):
+        model.zero_grad()
+        torch.manual_seed(1)
+        with forming_again(modules):
+            loss = model(states).square().sum()
+        loss.backward()
+        found.append(gradients(model))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
 @pytest.mark.parametrize("backbone", CLASSES)
 @pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=["fp32", "bf16"])
 def test_gradients_are_the_same_to_the_last_bit(backbone, precision):
@@ -93,16 +106,13 @@ THROUGH_ANOTHER_SHAPE = nn.Sequential(nn.Unflatten(-1, (2, 16)), nn.Flatten(-2))
 
 @pytest.mark.parametrize("between", [nn.Dropout(0.5), THROUGH_ANOTHER_SHAPE, nn.Tanh(), Doubling()])
 def test_what_comes_between_activation_and_linear_layer_changes_no_gradient(between):
-    model, states = FeedForward(between), torch.randn(3, 5, 8)
-    found = []
-    for modules in ([], [model.activation]):
-        model.zero_grad()
-        torch.manual_seed(1)
-        with forming_again(modules):
-            loss = model(states).square().sum()
-        loss.backward()
-        found.append(gradients(model))
-    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert_the_same_gradients(FeedForward(between))
+
+
+def test_a_module_that_somebody_has_hooked_is_left_alone():
+    model = FeedForward()
+    model.activation.register_forward_hook(lambda module, given, output: 3 * output)
+    assert_the_same_gradients(model)
 
 
 def test_what_was_changed_in_place_after_it_was_kept_is_refused():
