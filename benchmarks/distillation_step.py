@@ -268,15 +268,27 @@ def rows(samples: list[dict[str, Any]]) -> list[tuple[str, str]]:
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often each is measured.")
 @click.option("--steps", type=click.IntRange(min=2), default=6, show_default=True, help="Steps, the first not timed.")
 @click.option("--all", "every", is_flag=True, help="Measure single changes as well.")
+@click.option("--way", "named", type=click.Choice(list(WAYS)), multiple=True, help="Measure these and the plain way.")
 @click.option("--small", is_flag=True, help="Tiny models, to try the command.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write all measurements here, as JSON.")
 @click.option("--only", type=click.Choice(list(WAYS)), hidden=True)
-def main(phase: int, rounds: int, steps: int, every: bool, small: bool, output: Path | None, only: str | None) -> None:
+def main(
+    phase: int,
+    rounds: int,
+    steps: int,
+    every: bool,
+    named: tuple[str, ...],
+    small: bool,
+    output: Path | None,
+    only: str | None,
+) -> None:
     """Measure a training step of BERT base's shape, half the layers kept, in fresh processes in turn."""
     if only is not None:
         click.echo(json.dumps(measure(only, phase, steps, small)))
         return
     ways = list(WAYS) if every else list(COMPARED)
+    if named:
+        ways = [way for way in WAYS if way == "plain" or way in named]
     given = ["--phase", phase, "--steps", steps, *(["--small"] if small else [])]
     samples = [
         in_fresh_process("benchmarks.distillation_step", "--only", way, *given, variables=pages(way))

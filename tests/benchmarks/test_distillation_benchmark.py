@@ -3,13 +3,15 @@
 import pytest
 
 from benchmarks.distillation_step import COMPARED, measure, rows
+from benchmarks.distillation_step import WAYS as STEP_WAYS
 from benchmarks.update_split import WAYS, in_processes, table_of
 from benchmarks.update_split import measure as measure_split
 
 
 @pytest.mark.parametrize("phase", [1, 2])
 def test_the_plain_way_and_ours_make_equal_steps(phase):
-    samples = [measure(way, phase, steps=3, small=True) for way in COMPARED]
+    ways = [*COMPARED, *(way for way in STEP_WAYS if "small pages" in way)]
+    samples = [measure(way, phase, steps=3, small=True) for way in ways]
     plain, *ours = samples
     assert plain["way"] == "plain"
     assert len(plain["losses"]) == 3
