@@ -37,6 +37,9 @@ from bistill_hub.distillation.task import SparseTaskDistillationArguments, Spars
 from bistill_hub.student.build import cut_model
 
 LAYERS, FACTOR, ROWS, LABELS, TEMPERATURE = 12, 2, 8, 9, 2.0
+_PRODUCTS, _PATIENCE = 12, 5.0
+"""How many products are timed at most, and for how many seconds."""
+
 LENGTHS = {1: 256, 2: 128}
 """Tokens of a row, in each phase."""
 
@@ -208,11 +211,17 @@ def by_trainer(
 
 
 def product_rate(kind: torch.dtype, small: bool) -> float:
-    """Measure how fast a layer's largest product is at best, in 10^9 operations a second."""
+    """Measure how fast a layer's largest product is at best, in 10^9 operations a second.
+
+    The first products are not counted, unless one takes so long, as those of bf16 do where a processor has none, that
+    it will do.
+    """
     rows, narrow, wide = (128, 32, 64) if small else (2048, 768, 3072)
     one, other = torch.randn(rows, narrow).to(kind), torch.randn(narrow, wide).to(kind)
-    seconds = [timed(lambda: one @ other)[0] for _ in range(12)]
-    return 2 * rows * narrow * wide / quartiles(seconds[2:])[0] / 1e9
+    seconds = [timed(lambda: one @ other)[0]]
+    while len(seconds) < _PRODUCTS and sum(seconds) < _PATIENCE:
+        seconds.append(timed(lambda: one @ other)[0])
+    return 2 * rows * narrow * wide / quartiles(seconds[2:] or seconds)[0] / 1e9
 
 
 def measure(way: str, phase: int, steps: int, small: bool) -> dict[str, Any]:
