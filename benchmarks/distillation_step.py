@@ -31,7 +31,6 @@ from benchmarks.report import (
     spread,
     timed,
 )
-from bistill_hub.cli.large_pages import SWITCH
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
 from bistill_hub.distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
 from bistill_hub.student.build import cut_model
@@ -43,7 +42,7 @@ _PRODUCTS, _PATIENCE = 12, 5.0
 LENGTHS = {1: 256, 2: 128}
 """Tokens of a row, in each phase."""
 
-HANDED_OVER, KEPT, SMALL_PAGES = "handed_over", "kept", "small_pages"
+HANDED_OVER, KEPT, LARGE_PAGES, MAPPED_ANEW = "handed_over", "kept", "large_pages", "mapped_anew"
 SPLIT = {"per_device_train_batch_size": ROWS // 4, "gradient_accumulation_steps": 4}
 """The same update in four parts."""
 
@@ -57,11 +56,15 @@ WAYS: dict[str, dict[str, Any]] = {
     "bf16, attentions handed over": {"bf16": True, "teacher_precision": "bf16", HANDED_OVER: True},
     "bf16, optimizer not fused": {"bf16": True, "teacher_precision": "bf16", "optim": "adamw_torch"},
     "bf16, compiled": {"bf16": True, "teacher_precision": "bf16", "torch_compile": True},
-    "fp32, small pages": {SMALL_PAGES: True},
-    "fp32, small pages, activations kept": {SMALL_PAGES: True, KEPT: True},
+    "fp32, activations kept": {KEPT: True},
+    "fp32, large pages": {LARGE_PAGES: True},
+    "fp32, mapped anew": {MAPPED_ANEW: True},
 }
-"""What is compared: the plain way, and trainings with these arguments. The plain way takes memory as torch does by
-itself, ours in large pages, as the command line does, unless it says "small pages"."""
+"""What is compared: the plain way, and trainings with these arguments. "Large pages" are those that torch asks Linux
+for when told so; "mapped anew" is memory of 4 MB and more, which glibc then takes and gives back each time."""
+
+VARIABLES = {LARGE_PAGES: {"THP_MEM_ALLOC_ENABLE": "1"}, MAPPED_ANEW: {"MALLOC_MMAP_THRESHOLD_": "4000000"}}
+"""What is said to torch and to glibc by variables, which they read when a process starts."""
 
 COMPARED = ("plain", "fp32", "fp32, in four parts", "bf16", "bf16, in four parts")
 
@@ -86,9 +89,9 @@ def rows_of_text(phase: int, steps: int, small: bool) -> list[dict[str, list[int
     return drawn if phase == 1 else [{**row, "labels": [i % LABELS for i in row["input_ids"]]} for row in drawn]
 
 
-def pages(way: str) -> dict[str, str]:
-    """Say to torch whether it is to take memory in large pages."""
-    return {SWITCH: "0" if way == "plain" or WAYS[way].get(SMALL_PAGES) else "1"}
+def variables(way: str) -> dict[str, str]:
+    """Give the variables that a way of training is measured with."""
+    return {name: value for told in VARIABLES if WAYS[way].get(told) for name, value in VARIABLES[told].items()}
 
 
 def now() -> tuple[float, float]:
@@ -189,7 +192,7 @@ def by_trainer(
             "disable_tqdm": True,
             "use_cpu": not torch.accelerator.is_available(),
             "dataloader_pin_memory": torch.accelerator.is_available(),
-            **{name: value for name, value in settings.items() if name not in (HANDED_OVER, KEPT, SMALL_PAGES)},
+            **{name: value for name, value in settings.items() if name not in (HANDED_OVER, KEPT, *VARIABLES)},
         }
         trainer: Any
         if phase == 1:
@@ -300,7 +303,7 @@ def main(
         ways = [way for way in WAYS if way == "plain" or way in named]
     given = ["--phase", phase, "--steps", steps, *(["--small"] if small else [])]
     samples = [
-        in_fresh_process("benchmarks.distillation_step", "--only", way, *given, variables=pages(way))
+        in_fresh_process("benchmarks.distillation_step", "--only", way, *given, variables=variables(way))
         for number in range(rounds)
         for way in (ways if number % 2 == 0 else reversed(ways))
     ]

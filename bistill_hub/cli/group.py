@@ -16,7 +16,6 @@ import click
 
 from ..errors import BistillError
 from ..version import __version__
-from .large_pages import ask_for_large_pages
 from .library_output import give_up_early_without_network, hold_back
 
 INTERRUPTED = 130
@@ -88,7 +87,6 @@ class _Commands(click.Group):
         name, command, words = super().resolve_command(ctx, args)
         hold_back(quiet="--quiet" in words)
         give_up_early_without_network()
-        ask_for_large_pages()
         return name, command, words
 
     def invoke(self, ctx: click.Context) -> Any:
