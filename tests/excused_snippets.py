@@ -71,6 +71,7 @@ ASSIGNED = (
     Assigned("docs/studies/en_sw_four_tasks.md", r"BISTILL_DATA=DATA BISTILL_TEACHER=TEACHER bistill run", _STUDIES),
     Assigned("docs/studies/en-sw.md", r"(?s).*bistill compare ", _STUDIES),
     Assigned("docs/studies/en-sw-ablations.md", r"(?s).*bistill compare ", _STUDIES),
+    Assigned("docs/studies/en-yo.md", r"(?s).*bistill compare ", _STUDIES),
 )
 """All of these take minutes, and only `make whole` gives the tests of these modules."""
 

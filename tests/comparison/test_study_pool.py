@@ -42,17 +42,24 @@ def as_number(text):
 
 
 @pytest.mark.parametrize(
-    ("study", "tasks", "assignments"), [("en-sw", "ner,pos,qa", ()), ("en-sw-ablations", "ner", IN_FP32)]
+    ("study", "recipe", "settings", "tasks", "assignments"),
+    [
+        ("en-sw", "en_sw", "en-sw", "ner,pos,qa", ()),
+        ("en-sw-ablations", "en_sw", "en-sw", "ner", IN_FP32),
+        ("en-yo", "en_yo_mmbert", "en-yo", "ner", ()),
+    ],
 )
-def test_tables_and_page_are_those_of_the_kept_predictions(study, tasks, assignments, tmp_path, monkeypatch):
+def test_tables_and_page_are_those_of_the_kept_predictions(
+    study, recipe, settings, tasks, assignments, tmp_path, monkeypatch
+):
     monkeypatch.setenv("BISTILL_DATA", str(FOLDER))
     monkeypatch.setenv("BISTILL_TEACHER", "teacher")
-    recipe, own = load_compared("en_sw", tasks, assignments, STUDIES / "en-sw.toml")
+    pair, own = load_compared(recipe, tasks, assignments, STUDIES / f"{settings}.toml")
     script, folder, output = load_pool_script(), STUDIES / study, tmp_path / study
     output.mkdir()
     page = output.with_suffix(".md")
     shutil.copyfile(folder.with_suffix(".md"), page)
-    script.table(folder / "pool", output, recipe, own)
+    script.table(folder / "pool", output, pair, own)
     script.onto_page(page, output, folder / "pool")
     ours, theirs = (rows_of(place / f"{NAME}.csv") for place in (output, folder))
     assert len(ours) == len(theirs) > 2

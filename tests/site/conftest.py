@@ -13,6 +13,7 @@ PLACES = {
     "test_source": ("en/test.conll", "en/test.conll", "en/test.tsv", None),
     "test_target": ("sw/test.conll", "sw/test.conll", "sw/test.tsv", "sw.test.json"),
 }
+OTHER_TARGET = "ner/yo/test.conll"
 """By field where the files of ner, pos, nli and qa are in the folder of the data."""
 
 
@@ -28,6 +29,8 @@ def study_place(world_lines, tmp_path, monkeypatch):
                 file = tmp_path / "DATA" / task / name
                 file.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(tasks[task][field], file)
+    (tmp_path / "DATA" / OTHER_TARGET).parent.mkdir()
+    shutil.copyfile(tasks["ner"]["test_target"], tmp_path / "DATA" / OTHER_TARGET)
     for name in ("text/en", "text/sw", "text/fr", "text/de", "text/ha", "text_nc/yo"):
         file = tmp_path / "DATA" / f"{name}.txt"
         file.parent.mkdir(exist_ok=True)

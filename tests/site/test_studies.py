@@ -11,6 +11,7 @@ STUDIES = [
     *claimed(__name__, "docs/studies/en_sw_four_tasks.md"),
     *claimed(__name__, "docs/studies/en-sw.md"),
     *claimed(__name__, "docs/studies/en-sw-ablations.md"),
+    *claimed(__name__, "docs/studies/en-yo.md"),
 ]
 COMMANDS = [command for snippet in STUDIES if snippet.language == "bash" for command in snippet.commands]
 
@@ -56,5 +57,5 @@ def test_the_other_commands_are_the_demonstration_and_the_pool_which_other_tests
     others = [words for words in COMMANDS if words[1] not in ("run", "compare")]
     assert [words[:2] for words in others] == [
         ["bistill", "demo"],
-        *2 * [["export", "BISTILL_DATA=DATA"], *2 * [["python", "docs/studies/pool.py"]]],
+        *3 * [["export", "BISTILL_DATA=DATA"], *2 * [["python", "docs/studies/pool.py"]]],
     ]
