@@ -12,9 +12,9 @@ FOLDER = Path(__file__).parents[1] / "docs" / "studies"
 
 
 @cache
-def load_pool_script() -> ModuleType:
-    """The script that keeps what the rows of comparisons predicted."""
-    spec = importlib.util.spec_from_file_location("pool", FOLDER / "pool.py")
+def load_script(name: str) -> ModuleType:
+    """A script by its name: `pool` keeps what the rows of comparisons predicted, `overlap` looks for inputs in text."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

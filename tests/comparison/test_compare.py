@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 from compared import bytes_of, small_pair
-from studies import load_pool_script
+from studies import load_script
 
 from bistill_hub import InputError
 from bistill_hub.comparison.compare import compare
@@ -298,7 +298,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_made(pair, change
 
 @pytest.fixture(scope="module")
 def pool():
-    return load_pool_script()
+    return load_script("pool")
 
 
 def test_a_pool_of_what_was_predicted_gives_the_same_table_without_the_folder(pool, pair, compared, tmp_path):

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from studies import load_pool_script
+from studies import load_script
 
 from bistill_hub.cli.recipe_options import load_compared
 from bistill_hub.comparison.report import NAME
@@ -55,7 +55,7 @@ def test_tables_and_page_are_those_of_the_kept_predictions(
     monkeypatch.setenv("BISTILL_DATA", str(FOLDER))
     monkeypatch.setenv("BISTILL_TEACHER", "teacher")
     pair, own = load_compared(recipe, tasks, assignments, STUDIES / f"{settings}.toml")
-    script, folder, output = load_pool_script(), STUDIES / study, tmp_path / study
+    script, folder, output = load_script("pool"), STUDIES / study, tmp_path / study
     output.mkdir()
     page = output.with_suffix(".md")
     shutil.copyfile(folder.with_suffix(".md"), page)

@@ -1,7 +1,7 @@
 """The commands of the studies are taken, and planned on small files in the place of their data."""
 
 import pytest
-from doc_pages import claimed, given
+from doc_pages import as_script, claimed, given
 
 from bistill_hub.comparison import cost as costing
 
@@ -14,6 +14,9 @@ STUDIES = [
     *claimed(__name__, "docs/studies/en-yo.md"),
 ]
 COMMANDS = [command for snippet in STUDIES if snippet.language == "bash" for command in snippet.commands]
+
+
+OVERLAP = "docs/studies/overlap.py"
 
 
 class Untried:
@@ -53,8 +56,18 @@ def test_a_study_that_is_a_comparison_tells_what_is_to_do(place):
         assert "To do: " in output
 
 
+def test_a_study_says_what_of_its_test_sets_the_student_reads(place):
+    counted = [words for words in COMMANDS if words[1] == OVERLAP]
+    assert len(counted) == 2
+    for words in counted:
+        table = as_script(words, place=place).splitlines()
+        assert [line.split(" | ")[0] for line in table[2:]] == [
+            f"| {task}" for task in words[words.index("--tasks") + 1].split(",") for _ in range(1 + (task == "qa"))
+        ]
+
+
 def test_the_other_commands_are_the_demonstration_and_the_pool_which_other_tests_give_and_variables():
-    others = [words for words in COMMANDS if words[1] not in ("run", "compare")]
+    others = [words for words in COMMANDS if words[1] not in ("run", "compare", OVERLAP)]
     assert [words[:2] for words in others] == [
         ["bistill", "demo"],
         *3 * [["export", "BISTILL_DATA=DATA"], *2 * [["python", "docs/studies/pool.py"]]],
