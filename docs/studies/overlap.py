@@ -24,6 +24,7 @@ from bistill_hub.tasks import get_task
 COLUMNS = ("tokens", "premise", "hypothesis", "question", "context")
 """Columns of the tasks' data sets that hold what a model reads."""
 
+COUNTED = ("inputs", "a line", "within a line", "eight words in a row")
 LEAST_WITHIN, IN_A_ROW = 4, 8
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -60,7 +61,7 @@ def overlap(inputs: Iterable[tuple[str, ...]], lines: Iterable[str]) -> dict[str
     whole = set(text)
     joined = "\n".join(f" {' '.join(words)} " for words in text)
     rows = {row for words in text for row in _in_a_row(words)}
-    counts = dict.fromkeys(("inputs", "a line", "within a line", "eight words in a row"), 0)
+    counts = dict.fromkeys(COUNTED, 0)
     for words in inputs:
         counts["inputs"] += 1
         counts["a line"] += words in whole
@@ -95,10 +96,9 @@ def main() -> None:
         }
     except InputError as error:
         parser.error(str(error))
-    heads = ["inputs", "a line", "within a line", "eight words in a row"]
-    lines = [f"| task | column | {' | '.join(heads)} |", f"|---|---|{'---:|' * len(heads)}"]
+    lines = [f"| task | column | {' | '.join(COUNTED)} |", f"|---|---|{'---:|' * len(COUNTED)}"]
     for (task, column), of_column in counts.items():
-        lines.append(f"| {task} | {column} | {' | '.join(f'{of_column[head]:,}' for head in heads)} |")
+        lines.append(f"| {task} | {column} | {' | '.join(f'{of_column[head]:,}' for head in COUNTED)} |")
     print("\n".join(lines))  # noqa: T201
 
 
