@@ -335,7 +335,7 @@ def _in_which_precision(rows: list[Kept]) -> list[str]:
                 of_task = found.setdefault(row.precision(stage["name"]), {})
                 of_task.setdefault(row.task, {})[row.seed] = None
     told = [
-        f"{precision}: " + ", ".join(f"{task} with {_seeds(seeds)}" for task, seeds in of_task.items())
+        f"{precision}: " + ", ".join(f"{task} ({_seeds(seeds)})" for task, seeds in of_task.items())
         for precision, of_task in found.items()
     ]
     return [f"Phases trained in {'; in '.join(told)}.", ""] if told else []

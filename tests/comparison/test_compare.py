@@ -341,7 +341,7 @@ def test_a_pool_has_rows_of_either_precision_and_the_page_tells_which(pool, pair
     page.write_text(f"{pool.BEGIN}\n{pool.END}\n", encoding="utf-8")
     pool.onto_page(page, tmp_path / "table", tmp_path / "pool")
     text = page.read_text(encoding="utf-8")
-    assert "Phases trained in fp32: ner with seeds 0, 1; in bf16: ner with seed 1.\n" in text
+    assert "Phases trained in fp32: ner (seeds 0, 1); in bf16: ner (seed 1).\n" in text
     assert re.search(r"\| phase 1 \| student, seed 1 \| bf16 \|", text)
     assert re.search(r"\| ner phase 2 \| student, seed 1 \| fp32 \|", text)
     assert re.search(r"\| phase 1 \| student, seed 0 \| fp32 \|", text)
