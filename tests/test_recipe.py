@@ -182,11 +182,13 @@ class TestHash:
         settings = recipe.bilingual
         assert (settings.temperature, settings.relation_heads, settings.warmup_fraction) == (2.0, None, 0.0)
 
-    def test_it_is_what_it_was_before_tokenizer_classes_could_be_named(self, recipe):
-        before = recipe.model_dump(mode="json", exclude={"teacher": {"tokenizer_not_by"}})
+    def test_it_is_what_it_was_before_tokenizer_classes_could_be_named_and_rates_could_rise(self, recipe):
+        later = {"teacher": {"tokenizer_not_by"}, "bilingual": {"warmup_fraction"}}
+        before = recipe.model_dump(mode="json", exclude=later)
         assert recipe.sha256 == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
         named = recipe.replace({"teacher.tokenizer_not_by": ["XLMRobertaTokenizer"]})
-        assert named.sha256 != recipe.sha256
+        rising = recipe.replace({"bilingual.warmup_fraction": 0.1})
+        assert len({recipe.sha256, named.sha256, rising.sha256}) == 3
 
     def test_any_field_changes_it(self):
         hiding = {"masked_share": 0.2}  # without it some fields may not be set
