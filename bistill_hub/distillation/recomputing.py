@@ -90,7 +90,9 @@ def forming_again(modules: Iterable[nn.Module]) -> Iterator[None]:
                 kind = tensor.device.type
                 autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
                 return _Again(module, _Kept(given, given._version), tensor.shape, autocast)
-        return _Kept(tensor, tensor._version)
+        # Detached: a function that keeps its own output would otherwise be kept by it, for ever where no backward pass
+        # comes by, as behind the last attention where states are not compared.
+        return _Kept(tensor.detach(), tensor._version)
 
     with ExitStack() as stack:
         for module in modules:

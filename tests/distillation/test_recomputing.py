@@ -1,5 +1,6 @@
 """What is formed again in the backward pass takes no memory until then, and changes no bit of a gradient."""
 
+import gc
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from tiny_models import CLASSES, class_of, padded_batch, tiny_model
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from bistill_hub.distillation.comparison import LayerwiseComparison
+from bistill_hub.distillation.comparison import ATTENTION, DIVERGENCE, HIDDEN, RELATIONS, LayerwiseComparison
 from bistill_hub.distillation.recomputing import cheap_modules, forming_again
 from bistill_hub.student.build import cut_model
 
@@ -124,6 +125,23 @@ def test_what_was_changed_in_place_after_it_was_kept_is_refused():
             up.mul_(2)
     with pytest.raises(RuntimeError, match="changed in place"):
         loss.backward()
+
+
+@pytest.mark.parametrize("terms", [(ATTENTION,), (HIDDEN,), (RELATIONS,), (DIVERGENCE,), (ATTENTION, HIDDEN)])
+@pytest.mark.parametrize("backbone", CLASSES)
+def test_nothing_of_a_step_is_left_after_it(backbone, terms):
+    """Nor of what no term reads, such as what follows the last attention, which no backward pass goes through."""
+    teacher = tiny_model(class_of(backbone))
+    student = cut_model(tiny_model(class_of(backbone), seed=1), None, (1, 3))
+    comparison = LayerwiseComparison(student, teacher, (1, 3), terms=terms)
+    counts = []
+    for _ in range(4):
+        found, *outputs = comparison(student, teacher, padded_batch(lengths=(14, 5, 9)))
+        sum(found.values()).backward()
+        del found, outputs
+        gc.collect()
+        counts.append(sum(isinstance(each, torch.Tensor) for each in gc.get_objects()))
+    assert counts[1:] == counts[1:2] * 3
 
 
 def test_nothing_is_hooked_any_more_afterwards():
