@@ -193,12 +193,10 @@ class Recipe(Settings):
     def sha256(self) -> str:
         """Hash of the whole description: 64 hexadecimal digits.
 
-        `teacher.tokenizer_not_by` and `bilingual.warmup_fraction` came later, and go in only where they are set.
+        `teacher.tokenizer_not_by` came later, and goes in only where it names a class.
         """
-        fields = self.model_dump(mode="json")
-        for part, name in (("teacher", "tokenizer_not_by"), ("bilingual", "warmup_fraction")):
-            if not fields[part][name]:
-                del fields[part][name]
+        later = None if self.teacher.tokenizer_not_by else {"teacher": {"tokenizer_not_by"}}
+        fields = self.model_dump(mode="json", exclude=later)
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @classmethod

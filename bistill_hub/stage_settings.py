@@ -12,7 +12,7 @@ from .student.layers import LayerChoice, layer_map_for
 Precision = Literal["fp32", "bf16", "fp16"]
 
 _PRECISION = "what the mathematics is done in; weights and optimizer stay in float32"
-_ADDED = ("temperature", "relation_heads", "warmup_fraction")
+_ADDED = ("temperature", "relation_heads")
 """Settings of phase 1 that came after the others: at their defaults they change nothing, so that a phase 1 that was
 finished without them is not done again."""
 
@@ -81,7 +81,6 @@ class BilingualSettings(Settings):
     accumulation: int = Field(1, gt=0, description="batches per update")
     block_size: int = Field(256, gt=2, description="tokens per block")
     learning_rate: float = Field(1e-4, gt=0, description="peak rate, decaying linearly to 0")
-    warmup_fraction: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises from 0")
     evaluation_every: int = Field(5_000, gt=0, description="updates between evaluations and checkpoints")
     evaluation_share: float = Field(0.01, gt=0, lt=1, description="share of each corpus held out for evaluation")
     attention_weight: float = Field(1.0, ge=0, description="weight of the attention probabilities' loss")

@@ -172,23 +172,20 @@ class TestHash:
 
     def test_settings_of_phase_1_that_were_added_count_where_they_are_set(self):
         found = BilingualSettings().determining
-        assert {*BilingualSettings().model_dump()} - {*found} == {"temperature", "relation_heads", "warmup_fraction"}
-        for name, value in (("temperature", 3.0), ("relation_heads", 12), ("warmup_fraction", 0.1)):
+        assert {*BilingualSettings().model_dump()} - {*found} == {"temperature", "relation_heads"}
+        for name, value in (("temperature", 3.0), ("relation_heads", 12)):
             assert BilingualSettings(**{name: value}).determining == {**found, name: value}
 
     @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
     def test_a_recipe_that_was_published_without_them_loads_with_their_defaults(self, file):
         recipe = Recipe.make(read_published(file).fields)
-        settings = recipe.bilingual
-        assert (settings.temperature, settings.relation_heads, settings.warmup_fraction) == (2.0, None, 0.0)
+        assert (recipe.bilingual.temperature, recipe.bilingual.relation_heads) == (2.0, None)
 
-    def test_it_is_what_it_was_before_tokenizer_classes_could_be_named_and_rates_could_rise(self, recipe):
-        later = {"teacher": {"tokenizer_not_by"}, "bilingual": {"warmup_fraction"}}
-        before = recipe.model_dump(mode="json", exclude=later)
+    def test_it_is_what_it_was_before_tokenizer_classes_could_be_named(self, recipe):
+        before = recipe.model_dump(mode="json", exclude={"teacher": {"tokenizer_not_by"}})
         assert recipe.sha256 == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
         named = recipe.replace({"teacher.tokenizer_not_by": ["XLMRobertaTokenizer"]})
-        rising = recipe.replace({"bilingual.warmup_fraction": 0.1})
-        assert len({recipe.sha256, named.sha256, rising.sha256}) == 3
+        assert named.sha256 != recipe.sha256
 
     def test_any_field_changes_it(self):
         hiding = {"masked_share": 0.2}  # without it some fields may not be set
@@ -238,7 +235,6 @@ class TestWhatIsRefused:
             ("bilingual", {"evaluation_share": 1}, "bilingual.evaluation_share = 1", "less than 1"),
             ("bilingual", {"temperature": 0}, "bilingual.temperature = 0", "greater than 0"),
             ("bilingual", {"relation_heads": 0}, "bilingual.relation_heads = 0", "greater than 0"),
-            ("bilingual", {"warmup_fraction": 1}, "bilingual.warmup_fraction = 1", "less than 1"),
             ("bilingual", {"precision": "int8"}, "bilingual.precision = 'int8'", "'fp32', 'bf16' or 'fp16'"),
             ("tasks.0.max_length", 4, "tasks.ner.max_length = 4", "greater than 4"),
             ("tasks.0.distillation", {"density": 1.1}, "tasks.ner.distillation.density = 1.1", "less than or equal"),

@@ -23,8 +23,6 @@ _NO_GENERAL_LOSS: Changes = {
 _FOR_ALL_LANGUAGES: Changes = {"student.vocabulary": "whole"}
 _HIDDEN_SHARE = 0.15
 """Share of the tokens that BERT and DistilBERT hide."""
-_WARM_UP: Changes = {"bilingual.warmup_fraction": 0.05}
-"""The share in DistilBERT's training script, and about RoBERTa's (24,000 of 500,000 updates)."""
 
 DISTILBERT: Changes = {
     **_NO_GENERAL_LOSS,
@@ -33,7 +31,6 @@ DISTILBERT: Changes = {
     "bilingual.logits_weight": 5.0,
     "bilingual.masked_lm_weight": 2.0,
     "bilingual.cosine_weight": 1.0,
-    **_WARM_UP,
     "bilingual.masked_share": _HIDDEN_SHARE,
     "student.keep_language_modelling_head": True,
 }
@@ -45,7 +42,6 @@ MINILM: Changes = {
 }
 SCRATCH: Changes = {
     **_NO_GENERAL_LOSS,
-    **_WARM_UP,  # at a rate that a student who starts from its teacher takes, a random one is ruined without
     "student.initialisation": "random",
     "bilingual.masked_lm_weight": 1.0,
     "bilingual.masked_share": _HIDDEN_SHARE,

@@ -128,10 +128,7 @@ def remember(
 def _identity(pair: Recipe) -> str:
     """Hash of what the pair's own models are made of, whatever tasks, seed and further languages are asked for."""
     left_out = {**dict.fromkeys(_NOT_OF_THE_MODELS, True), **_NOT_OF_THE_TEACHER}
-    fields = own_recipe(pair).model_dump(mode="json", exclude=left_out)
-    if not fields["bilingual"]["warmup_fraction"]:
-        del fields["bilingual"]["warmup_fraction"]  # pairs that were remembered before there was one have none
-    return _digest(fields)
+    return _digest(own_recipe(pair).model_dump(mode="json", exclude=left_out))
 
 
 def _task_identity(pair: Recipe, task: str) -> str:

@@ -37,10 +37,7 @@ OBJECTIVE = (ATTENTION, HIDDEN, DIVERGENCE, RELATIONS, LOGITS, COSINE, MASKED_LM
 class BilingualDistillationArguments(TrainingArguments):
     """Training arguments of phase 1; the defaults are those of the paper's scripts."""
 
-    learning_rate: float = field(
-        default=1e-4,
-        metadata={"help": "peak rate; decays linearly to 0, from the first update unless `warmup_steps` is set"},
-    )
+    learning_rate: float = field(default=1e-4, metadata={"help": "peak rate; decays linearly to 0 without warm-up"})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "blocks per batch, all of one language"})
     max_steps: int = field(default=200_000, metadata={"help": "updates"})
     attention_weight: float = field(default=1.0, metadata={"help": "weight of the attention term"})

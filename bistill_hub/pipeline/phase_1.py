@@ -99,7 +99,6 @@ def distil_bilingually(
             per_device_eval_batch_size=settings.batch_size,
             gradient_accumulation_steps=division.accumulation,
             learning_rate=settings.learning_rate,
-            warmup_steps=settings.warmup_fraction,
             masked_share=settings.masked_share,
             **{f"{term}_weight": getattr(settings, f"{term}_weight") for term in OBJECTIVE},
             temperature=settings.temperature,

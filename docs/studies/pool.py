@@ -102,8 +102,6 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     """What a row is kept with: all that its model depends on, without the machine's folders and the seed."""
     fields = portable(recipe)
     fields["teacher"].pop("tokenizer_not_by")  # says how others load a tokenizer; remembered rows have none
-    if not fields["bilingual"]["warmup_fraction"]:
-        del fields["bilingual"]["warmup_fraction"]  # as below
     for task in fields["tasks"]:
         if not task["distillation"]["target_share"]:
             del task["distillation"]["target_share"]  # rows that were kept before there was one have none

@@ -43,7 +43,6 @@ DISTILBERT = {
     "bilingual.masked_lm_weight": 2.0,
     "bilingual.cosine_weight": 1.0,
     "bilingual.masked_share": 0.15,
-    "bilingual.warmup_fraction": 0.05,
 }
 MINILM = {
     "student.vocabulary": "whole",
@@ -58,7 +57,6 @@ SCRATCH = {
     "bilingual.hidden_weight": 0.0,
     "bilingual.masked_lm_weight": 1.0,
     "bilingual.masked_share": 0.15,
-    "bilingual.warmup_fraction": 0.05,
 }
 
 

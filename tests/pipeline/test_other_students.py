@@ -246,24 +246,6 @@ def test_temperature_and_relation_heads_are_those_of_the_recipe(teacher, texts, 
     assert phase_1_stage[0] == {**phase_1_stage[1], "temperature": 3.0, "relation_heads": 8}
 
 
-def test_the_rate_rises_over_the_share_that_the_recipe_gives(teacher, texts, tmp_path, monkeypatch):
-    given = {"bilingual.steps": 10, "bilingual.learning_rate": 1e-3, "bilingual.warmup_fraction": 0.4}
-    recipe = recipe_of(teacher, texts, given)
-    cut(recipe, tmp_path / "student")
-    rates = []
-
-    class Looked(phase_1.BilingualDistillationTrainer):
-        def training_step(self, *args, **kwargs):
-            rates.append(self.optimizer.param_groups[0]["lr"])
-            return super().training_step(*args, **kwargs)
-
-    monkeypatch.setattr(phase_1, "BilingualDistillationTrainer", Looked)
-    (tmp_path / "phase-1").mkdir()
-    distil_bilingually(recipe, tmp_path / "phase-1", tmp_path / "student", progress=False)
-    rising, falling = [0, 1 / 4, 2 / 4, 3 / 4], [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
-    assert rates == pytest.approx([1e-3 * share for share in (*rising, *falling)])
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
