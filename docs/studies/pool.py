@@ -318,12 +318,17 @@ def _what_rows_took(rows: list[Kept]) -> list[str]:
             if stage["folder"] in told or not (losses or score is not None):
                 continue
             told.add(stage["folder"])
-            of_text = " ".join(f"{loss:.4f}" for loss in losses) if stage["name"] == "phase 1" else ""
+            of_text = " ".join(map(_loss, losses)) if stage["name"] == "phase 1" else ""
             shown = "" if score is None else f"{100 * score:.1f}"
             minutes = f"{stage['seconds'] / 60:.1f}"
             cells = [stage["name"], f"{row.contender}, seed {row.seed}", row.precision(stage["name"]), minutes]
             lines.append(f"| {' | '.join([*cells, of_text, shown, row.content['made']])} |")
     return lines
+
+
+def _loss(loss: float) -> str:
+    """Four places, or three digits where these would be noughts."""
+    return f"{loss:.4f}" if loss >= 1e-3 else f"{loss:.2e}"
 
 
 def _in_which_precision(rows: list[Kept]) -> list[str]:
