@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from benchmarks.report import (
 )
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
 from bistill_hub.distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
+from bistill_hub.freed_memory import freed_memory_kept
 from bistill_hub.student.build import cut_model
 
 LAYERS, FACTOR, ROWS, LABELS, TEMPERATURE = 12, 2, 8, 9, 2.0
@@ -42,7 +44,7 @@ _PRODUCTS, _PATIENCE = 12, 5.0
 LENGTHS = {1: 256, 2: 128}
 """Tokens of a row, in each phase."""
 
-HANDED_OVER, KEPT, LARGE_PAGES, MAPPED_ANEW = "handed_over", "kept", "large_pages", "mapped_anew"
+HANDED_OVER, KEPT, GIVEN_BACK, LARGE_PAGES, MAPPED_ANEW = "handed_over", "kept", "given_back", "large", "mapped_anew"
 SPLIT = {"per_device_train_batch_size": ROWS // 4, "gradient_accumulation_steps": 4}
 """The same update in four parts."""
 
@@ -56,12 +58,15 @@ WAYS: dict[str, dict[str, Any]] = {
     "bf16, attentions handed over": {"bf16": True, "teacher_precision": "bf16", HANDED_OVER: True},
     "bf16, optimizer not fused": {"bf16": True, "teacher_precision": "bf16", "optim": "adamw_torch"},
     "bf16, compiled": {"bf16": True, "teacher_precision": "bf16", "torch_compile": True},
+    "bf16, memory given back": {"bf16": True, "teacher_precision": "bf16", GIVEN_BACK: True},
+    "fp32, memory given back": {GIVEN_BACK: True},
     "fp32, activations kept": {KEPT: True},
     "fp32, large pages": {LARGE_PAGES: True},
     "fp32, mapped anew": {MAPPED_ANEW: True},
 }
 """What is compared: the plain way, and trainings with these arguments. "Large pages" are those that torch asks Linux
-for when told so; "mapped anew" is memory of 4 MB and more, which glibc then takes and gives back each time."""
+for when told so; "mapped anew" is memory of 4 MB and more, which glibc then takes and gives back each time; "memory
+given back" is what glibc does of itself, which recipes tell it not to do."""
 
 VARIABLES = {LARGE_PAGES: {"THP_MEM_ALLOC_ENABLE": "1"}, MAPPED_ANEW: {"MALLOC_MMAP_THRESHOLD_": "4000000"}}
 """What is said to torch and to glibc by variables, which they read when a process starts."""
@@ -177,7 +182,8 @@ def by_trainer(
     """Train with the trainer of the phase; of phase 2 the dense stage counts, the sparse one makes a single step."""
     teacher, student = models(phase, small)
     data = Dataset.from_list(rows_of_text(phase, steps, small))
-    handed_over, kept = settings.get(HANDED_OVER, False), settings.get(KEPT, False)
+    settings = dict(settings)
+    handed_over, kept, given_back = (settings.pop(name, False) for name in (HANDED_OVER, KEPT, GIVEN_BACK))
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         common = {
@@ -192,7 +198,7 @@ def by_trainer(
             "disable_tqdm": True,
             "use_cpu": not torch.accelerator.is_available(),
             "dataloader_pin_memory": torch.accelerator.is_available(),
-            **{name: value for name, value in settings.items() if name not in (HANDED_OVER, KEPT, *VARIABLES)},
+            **{name: value for name, value in settings.items() if name not in VARIABLES},
         }
         trainer: Any
         if phase == 1:
@@ -209,7 +215,8 @@ def by_trainer(
                 model.set_attn_implementation("eager")
         if kept:
             trainer.comparison.formed_again = []
-        trainer.train()
+        with nullcontext() if given_back else freed_memory_kept():
+            trainer.train()
     return clock.losses[0], clock.seconds(0)
 
 

@@ -28,6 +28,7 @@ from transformers import PreTrainedTokenizerFast
 
 from .distillation.recording import calm
 from .errors import InputError
+from .freed_memory import freed_memory_kept
 from .sources import TextSource
 
 Backbone = Literal["bert", "xlm-roberta"]
@@ -395,5 +396,6 @@ def _train(
     # BERT and XLM-R take num_items_in_batch but ignore it: the Trainer would take their mean loss for a scaled one.
     trainer.model_accepts_loss_kwargs = False
     calm(trainer)
-    trainer.train()
+    with freed_memory_kept():
+        trainer.train()
     return [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]

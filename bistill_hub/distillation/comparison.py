@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -117,7 +117,7 @@ class LayerwiseComparison:
         kept = KeptAttentions(self._teacher_layers if ATTENTION in self.terms else {})
         with torch.no_grad(), reading(kept):
             theirs = teacher(**inputs, **shown)
-        states = self._states(teacher, theirs) if HIDDEN in self.terms else ()
+        states = self._states(teacher, theirs) if HIDDEN in self.terms else []
         theirs = _without_states(theirs)
         terms = {}
         if ATTENTION in self.terms:
@@ -125,7 +125,7 @@ class LayerwiseComparison:
             targets = {place: kept.found[layer] for place, layer in enumerate(self.answers_to)}
             kept.found.clear()
             errors = AttentionErrors(self._student_layers, targets, _pairs(real) if padded else None)
-            heads = targets[0].shape[1]
+            heads = targets[0].heads
             del targets
             with reading(errors):
                 ours = student(**inputs, **shown)
@@ -135,12 +135,13 @@ class LayerwiseComparison:
         else:
             ours = student(**inputs, **shown)
         if HIDDEN in self.terms:
+            mine, ours = list(ours.hidden_states), _without_states(ours)
             weights = real[:, :, None] if padded else None
             count = states[0].shape[-1] * real.sum().clamp(min=1)
             terms[HIDDEN] = _mean(
                 [
                     sum_of_squared_errors(one, other.to(one.device), weights).to(real.device) / count
-                    for one, other in zip(ours.hidden_states, states, strict=True)
+                    for one, other in zip(_taken(mine), _taken(states), strict=True)
                 ]
             )
         return terms, ours, theirs
@@ -162,10 +163,10 @@ class LayerwiseComparison:
             terms[HIDDEN] = hidden_state_loss(ours.hidden_states, states, mask, layer_map=self.layer_map)
         return terms, ours, theirs
 
-    def _states(self, teacher: PreTrainedModel, theirs: Any) -> tuple[Tensor, ...]:
+    def _states(self, teacher: PreTrainedModel, theirs: Any) -> list[Tensor]:
         """Choose the teacher's states that the student's answer to, the embedding output first."""
         states = states_to_match(teacher, theirs.hidden_states, self.layer_map)
-        return (states[0], *(states[layer + 1] for layer in self.answers_to))
+        return [states[0], *(states[layer + 1] for layer in self.answers_to)]
 
 
 def states_to_match(
@@ -196,6 +197,12 @@ def states_to_match(
 def _without_states(outputs: Any) -> Any:
     """Copy a model's outputs but for the hidden states, so that those which are not compared can be let go of."""
     return type(outputs)(**{name: value for name, value in outputs.items() if name != "hidden_states"})
+
+
+def _taken(tensors: list[Tensor]) -> Iterator[Tensor]:
+    """Take tensors out of a list, the last first, so that each is let go of once it is done with."""
+    while tensors:
+        yield tensors.pop()
 
 
 def _check_all_were_read(found: Mapping[int, Any], layers: Iterable[int], side: str) -> None:

@@ -2,17 +2,18 @@
 
 `output_attentions=True` makes a model form the probabilities of every layer by itself and hand them all over. The loss
 reads those of a few. Under the attention implementation of this module, layers that are not read use torch's fused
-attention; a read layer of the teacher keeps its probabilities; and each layer of the student forms its squared error
-against them while they are at hand, with the gradient of that error written down in one tensor instead of a chain of
-them. The numbers are those of `losses.attention_loss`.
+attention; a read layer of the teacher keeps its probabilities, or what they are formed from where that is less; and
+each layer of the student forms its squared error against them while its own are at hand, with the gradient of that
+error written down in one tensor instead of a chain of them. The numbers are those of `losses.attention_loss`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -57,19 +58,53 @@ def layers_by_module(model: PreTrainedModel) -> dict[nn.Module, int]:
     return found
 
 
+@dataclass(frozen=True)
+class Attention:
+    """A layer's attention probabilities, or the query, key and mask that they are formed from when they are asked for.
+
+    Args:
+        tensors: Probabilities [batch, heads, queries, keys], alone; or query and key [batch, heads, positions, head
+            size] and a mask as `Reader` has it.
+        scaling: The scores' factor; None for probabilities.
+    """
+
+    tensors: tuple[Tensor | None, ...]
+    scaling: float | None = None
+
+    @property
+    def heads(self) -> int:
+        """How many heads there are."""
+        assert self.tensors[0] is not None
+        return self.tensors[0].shape[1]
+
+    def to(self, device: torch.device) -> Attention:
+        """Give the same on another device."""
+        return Attention(tuple(None if each is None else each.to(device) for each in self.tensors), self.scaling)
+
+    def probabilities(self, part: slice = slice(None)) -> Tensor:
+        """Give the probabilities [rows, heads, queries, keys] of a part of the batch."""
+        first, *others = self.tensors
+        assert first is not None
+        if self.scaling is None:
+            return first[part]
+        key, mask = others
+        assert key is not None
+        return _probabilities(first[part], key[part], _of(mask, part), self.scaling)
+
+
 class KeptAttentions:
-    """Keeps a model's attention probabilities of some layers.
+    """Keeps a model's attention of some layers.
 
     Args:
         layers: Number of the layer for each module of the layers that are read.
 
     Attributes:
-        found: Probabilities [batch, heads, queries, keys] by layer.
+        found: The attention by layer.
     """
 
     def __init__(self, layers: Mapping[nn.Module, int]) -> None:
         self.layers = layers
-        self.found: dict[int, Tensor] = {}
+        self.found: dict[int, Attention] = {}
 
     def __call__(
         self,
@@ -85,9 +120,16 @@ class KeptAttentions:
         layer = self.layers.get(module)
         if layer is None:
             return None
-        probabilities = _probabilities(query, key, mask, scaling)
-        self.found[layer] = probabilities
-        return torch.matmul(probabilities, value)
+        formed_later = _is_worth_forming_again(query, key)
+        output = torch.empty_like(value)
+        kept = None if formed_later else value.new_empty((*query.shape[:-1], key.shape[-2]))
+        for part in _parts(query):
+            probabilities = _probabilities(query[part], key[part], _of(mask, part), scaling)
+            output[part] = torch.matmul(probabilities, value[part])
+            if kept is not None:
+                kept[part] = probabilities
+        self.found[layer] = Attention((query, key, mask), scaling) if kept is None else Attention((kept,))
+        return output
 
 
 class AttentionErrors:
@@ -95,15 +137,14 @@ class AttentionErrors:
 
     Args:
         layers: Number of the layer for each module inside the student's layers.
-        targets: The teacher's probabilities [batch, heads, queries, keys] for each layer; each is let go of once it is
-            compared.
+        targets: The teacher's attention for each layer; each is let go of once it is compared.
         pairs: [batch, 1, queries, keys], true where an error counts; None: everywhere.
 
     Attributes:
         sums: The sum over batch, heads, queries and keys by layer, a scalar in float32 (float64 for float64 inputs).
     """
 
-    def __init__(self, layers: Mapping[nn.Module, int], targets: dict[int, Tensor], pairs: Tensor | None) -> None:
+    def __init__(self, layers: Mapping[nn.Module, int], targets: dict[int, Attention], pairs: Tensor | None) -> None:
         self.layers = layers
         self.targets = targets
         self.pairs = pairs
@@ -126,10 +167,12 @@ class AttentionErrors:
         target = self.targets.pop(layer).to(query.device)
         if dropout:
             probabilities = _probabilities(query, key, mask, scaling)
-            self.sums[layer] = sum_of_squared_errors(probabilities, target, self.pairs)
+            self.sums[layer] = sum_of_squared_errors(probabilities, target.probabilities(), self.pairs)
             dropped = nn.functional.dropout(probabilities, dropout)
             return torch.matmul(dropped.to(value.dtype), value)
-        output, self.sums[layer] = _ComparedAttention.apply(query, key, value, mask, scaling, target, self.pairs)
+        output, self.sums[layer] = _ComparedAttention.apply(
+            query, key, value, mask, self.pairs, scaling, target.scaling, *target.tensors
+        )
         return output
 
 
@@ -172,7 +215,7 @@ class _ComparedAttention(torch.autograd.Function):
     """Attention and the squared error of its probabilities, with the gradients of both written out.
 
     With P = softmax(S), S = scaling Q K^T, O = P V and E the sum of (P - T)^2: dP = dO V^T + 2 dE (P - T),
-    dS = P (dP - the rows' sums of dP P), and dQ, dK, dV follow. Kept are Q, K, V and T. P is
+    dS = P (dP - the rows' sums of dP P), and dQ, dK, dV follow. Kept are Q, K, V and T, or what T is formed from. P is
     formed again, which costs a product and a softmax: little beside the memory that it takes in every layer.
     """
 
@@ -183,31 +226,67 @@ class _ComparedAttention(torch.autograd.Function):
         key: Tensor,
         value: Tensor,
         mask: Tensor | None,
-        scaling: float,
-        target: Tensor,
         pairs: Tensor | None,
+        scaling: float,
+        targets_scaling: float | None,
+        *target: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        probabilities = _probabilities(query, key, mask, scaling)
-        target = target.to(probabilities.dtype)
-        ctx.save_for_backward(query, key, value, mask, target, pairs)
-        ctx.scaling = scaling
-        return torch.matmul(probabilities, value), _squared_norm(_error(probabilities, target, pairs))
+        ctx.save_for_backward(query, key, value, mask, pairs, *target)
+        ctx.scaling, ctx.targets_scaling = scaling, targets_scaling
+        theirs = Attention(target, targets_scaling)
+        output, sums = torch.empty_like(value), []
+        for part in _parts(query):
+            probabilities = _probabilities(query[part], key[part], _of(mask, part), scaling)
+            output[part] = torch.matmul(probabilities, value[part])
+            wanted = theirs.probabilities(part).to(probabilities.dtype)
+            sums.append(_squared_norm(_error(probabilities, wanted, _of(pairs, part))))
+        return output, torch.stack(sums).sum()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         of_output, of_sum = gradients
-        query, key, value, mask, target, pairs = ctx.saved_tensors
-        probabilities = _probabilities(query, key, mask, ctx.scaling)
-        of_value = torch.matmul(probabilities.transpose(2, 3), of_output)
+        query, key, value, mask, pairs, *target = ctx.saved_tensors
+        theirs = Attention(tuple(target), ctx.targets_scaling)
+        of_query, of_key, of_value = (torch.empty_like(tensor) for tensor in (query, key, value))
         # In float16 a loss that is scaled up for its small gradients would leave the range here.
         work = torch.float32 if query.dtype == torch.float16 else query.dtype
-        inner = torch.matmul(of_output, value.transpose(2, 3)).to(work)
-        inner += _times(_error(probabilities, target, pairs).to(work), 2 * of_sum)
-        weighted = probabilities.to(work)
-        of_scores = torch.ops.aten._softmax_backward_data(inner, weighted, -1, work).mul_(ctx.scaling).to(query.dtype)
-        of_query = torch.matmul(of_scores, key)
-        of_key = torch.matmul(of_scores.transpose(2, 3), query)
-        return of_query, of_key, of_value, None, None, None, None
+        for part in _parts(query):
+            probabilities = _probabilities(query[part], key[part], _of(mask, part), ctx.scaling)
+            of_value[part] = torch.matmul(probabilities.transpose(2, 3), of_output[part])
+            wanted = theirs.probabilities(part).to(probabilities.dtype)
+            inner = torch.matmul(of_output[part], value[part].transpose(2, 3)).to(work)
+            inner += _times(_error(probabilities, wanted, _of(pairs, part)).to(work), 2 * of_sum)
+            weighted = probabilities.to(work)
+            of_scores = torch.ops.aten._softmax_backward_data(inner, weighted, -1, work).mul_(ctx.scaling)
+            of_scores = of_scores.to(query.dtype)
+            of_query[part] = torch.matmul(of_scores, key[part])
+            of_key[part] = torch.matmul(of_scores.transpose(2, 3), query[part])
+        return of_query, of_key, of_value, *([None] * (4 + len(target)))
+
+
+def _is_worth_forming_again(query: Tensor, key: Tensor) -> bool:
+    """Whether query and key have fewer numbers than the probabilities that they give, in types of four bytes and more.
+
+    Types of two bytes halve what is kept anyway, and of their shorter steps forming probabilities twice takes more.
+    """
+    queries, keys, size = query.shape[-2], key.shape[-2], query.shape[-1]
+    return query.element_size() >= 4 and (queries + keys) * size < queries * keys
+
+
+def _parts(query: Tensor) -> Sequence[slice]:
+    """Say in which parts of a batch attention is compared.
+
+    Row by row on a CPU: what one row needs comes and goes in the processor's cache, where tensors of the whole batch
+    would be taken from the system and given back at each step of the way.
+    """
+    if query.device.type != "cpu":
+        return [slice(None)]
+    return [slice(row, row + 1) for row in range(query.shape[0])]
+
+
+def _of(mask: Tensor | None, part: slice) -> Tensor | None:
+    """Give a part of a mask, which may be one for all rows."""
+    return mask if mask is None or mask.shape[0] == 1 else mask[part]
 
 
 def _attention(

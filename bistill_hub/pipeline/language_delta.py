@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError
+from ..freed_memory import freed_memory_kept
 from ..recipe import Precision
 from ..sources import TextSource, file_sha256
 from ..student.backbones import backbone_for
@@ -254,7 +255,8 @@ def _train(
     )
     calm(trainer)
     before = trainer.held_out_loss()
-    trainer.train(resume_from_checkpoint=True)
+    with freed_memory_kept():
+        trainer.train(resume_from_checkpoint=True)
     delta = trainer.delta
     if delta is None:
         raise RuntimeError("training ended without a delta")

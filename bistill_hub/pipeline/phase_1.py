@@ -28,6 +28,7 @@ from ..distillation.checkpoints import CheckpointEvery
 from ..distillation.language_teacher import LanguageTeacher
 from ..distillation.recording import LogRecorder, calm, read_log
 from ..distillation.sampling import divided
+from ..freed_memory import freed_memory_kept
 from ..model.modeling_bistill import BASE_FILE
 from ..recipe import Language, Recipe
 from ..sentence_encoders import carry_modules
@@ -125,7 +126,8 @@ def distil_bilingually(
             callbacks=[CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
         )
         calm(trainer)
-        trainer.train(resume_from_checkpoint=True)
+        with freed_memory_kept():
+            trainer.train(resume_from_checkpoint=True)
         learnt = prefixed(encoder.base_model) | (encoder.state_dict() if encoder.base_model is not encoder else {})
         state |= {name: tensor for name, tensor in learnt.items() if name in state}
         curve = read_log(work)

@@ -29,6 +29,7 @@ from ..distillation.task import (
     SparseTaskTrainer,
 )
 from ..errors import InputError
+from ..freed_memory import freed_memory_kept
 from ..recipe import Recipe, TaskTeacher
 from ..student.build import trim_vocabulary
 from ..teacher import (
@@ -106,7 +107,8 @@ def tune_teacher(
         **_watched(recipe, data, tokenizer),
     )
     calm(trainer)
-    trainer.train(resume_from_checkpoint=True)
+    with freed_memory_kept():
+        trainer.train(resume_from_checkpoint=True)
     if not together.main:
         return {}
     model.save_pretrained(folder)
@@ -229,7 +231,8 @@ def distil_task(
         **_watched(recipe, data, tokenizer),
     )
     calm(trainer)
-    trainer.train(resume_from_checkpoint=True)
+    with freed_memory_kept():
+        trainer.train(resume_from_checkpoint=True)
     delta = trainer.delta
     if delta is None:
         raise RuntimeError("phase 2 ended without a delta")

@@ -6,9 +6,12 @@ import pytest
 import torch
 from tiny_models import CLASSES, class_of, padded_batch, tiny_model
 from torch.nn.functional import mse_loss
+from torch.profiler import ProfilerActivity, profile
 
+from bistill_hub.distillation import reading as distillation_reading
 from bistill_hub.distillation.reading import (
     IMPLEMENTATION,
+    Attention,
     AttentionErrors,
     KeptAttentions,
     layers_by_module,
@@ -33,7 +36,8 @@ def tensors(dtype=torch.float64, seed=0):
 def compare(query, key, value, target, real, *, padded, dropout=0.0):
     mask = real[:, None, None, :].expand(-1, 1, 5, -1) if padded else None
     pairs = real[:, None, :, None] & real[:, None, None, :] if padded else None
-    errors = AttentionErrors({MODULE: 0}, {0: target}, pairs)
+    theirs = target if isinstance(target, Attention) else Attention((target,))
+    errors = AttentionErrors({MODULE: 0}, {0: theirs}, pairs)
     output = errors(MODULE, query, key, value, mask, 0.5, dropout)
     return output, errors.sums[0]
 
@@ -61,6 +65,78 @@ def test_output_error_and_gradients_are_those_of_the_formula(padded):
         results.append([output, error, *(leaf.grad for leaf in leaves)])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("in_parts", [True, False], ids=["row by row", "at once"])
+def test_a_teachers_query_and_key_do_for_its_probabilities(padded, in_parts, monkeypatch):
+    """And the batch may be compared as a whole, as it is on other devices than a CPU."""
+    if not in_parts:
+        monkeypatch.setattr(distillation_reading, "_parts", lambda _: [slice(None)])
+    (query, key, _, _, real), results = tensors(seed=3), []
+    mask = real[:, None, None, :].expand(-1, 1, 5, -1) if padded else None
+    theirs = Attention((query, key, mask), 0.7)
+    scores = 0.7 * torch.einsum("bhqd,bhkd->bhqk", query, key)
+    expected = (scores.masked_fill(~mask, -math.inf) if padded else scores).softmax(dim=-1)
+    for target, attend in ((theirs, compare), (expected, plainly)):
+        *given, _, real = tensors()
+        leaves = [each.requires_grad_() for each in given]
+        output, error = attend(*given, target, real, padded=padded)
+        (output.sin().sum() + 3 * error).backward()
+        results.append([output, error, *(leaf.grad for leaf in leaves)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a mask of each row", "one mask for all"])
+def test_a_mask_may_be_one_for_all_rows(shared):
+    query, key, value, target, _ = tensors()
+    rows = 1 if shared else SHAPE[0]
+    mask = torch.ones(5, 5).tril().bool().expand(rows, 1, 5, 5)
+    errors = AttentionErrors({MODULE: 0}, {0: Attention((target,))}, None)
+    output = errors(MODULE, query, key, value, mask, 0.5, 0.0)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.5)
+    torch.testing.assert_close(output, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("positions", "dtype", "formed"),
+    [(16, torch.float32, False), (17, torch.float32, True), (17, torch.float64, True), (17, torch.bfloat16, False)],
+)
+def test_what_takes_less_is_kept(positions, dtype, formed):
+    """In types of four bytes and more."""
+    query, key, value = (torch.randn(2, 3, positions, 8, dtype=dtype) for _ in range(3))
+    kept = KeptAttentions({MODULE: 0})
+    output = kept(MODULE, query, key, value, None, 0.5, 0.0)
+    attention = kept.found[0]
+    assert (attention.scaling is not None) == formed
+    if dtype.itemsize >= 4:
+        assert sum(each.numel() for each in attention.tensors if each is not None) <= 2 * 3 * 2 * positions * 8
+    expected = (0.5 * query @ key.transpose(2, 3)).softmax(dim=-1)
+    torch.testing.assert_close(output, expected @ value)
+    torch.testing.assert_close(attention.probabilities(), expected)
+    torch.testing.assert_close(attention.probabilities(slice(1, 2)), expected[1:])
+
+
+def test_a_comparison_takes_memory_for_one_row_at_a_time():
+    """Beside what comes out: output, gradients, and what backward passes hand to each other."""
+    rows, heads, positions, size = 16, 4, 64, 8
+    query, key, value, of_output = (torch.randn(rows, heads, positions, size) for _ in range(4))
+    theirs = Attention((torch.randn_like(query), torch.randn_like(key), None), 0.5)
+    leaves = [each.requires_grad_() for each in (query, key, value)]
+
+    def train():
+        errors = AttentionErrors({MODULE: 0}, {0: theirs}, None)
+        output = errors(MODULE, *leaves, None, 0.5, 0.0)
+        torch.autograd.backward([output, errors.sums[0]], [of_output, torch.ones(())])
+
+    train()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        train()
+    changes = [e.nbytes() for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    most = max(sum(changes[: end + 1]) for end in range(len(changes)))
+    states, probabilities = 4 * query.numel(), 4 * rows * heads * positions**2
+    assert most < 6 * states + probabilities / 2
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -150,7 +226,8 @@ def test_what_a_model_keeps_while_it_runs_is_what_it_hands_over(backbone):
         alone = model(**batch)
     real = batch["attention_mask"].bool()
     assert sorted(kept.found) == [1, 3]
-    for layer, attention in kept.found.items():
+    for layer, kept_of_layer in kept.found.items():
+        attention = kept_of_layer.probabilities()
         rows = real[:, None, :, None].expand_as(attention)
         torch.testing.assert_close(attention[rows], expected.attentions[layer][rows], rtol=1e-5, atol=1e-6)
     for one, other in zip(asked.attentions, expected.attentions, strict=True):
