@@ -177,14 +177,14 @@ class Clock(TrainerCallback):
 
 
 def by_trainer(
-    phase: int, steps: int, small: bool, settings: dict[str, Any]
+    phase: int, steps: int, small: bool, settings: dict[str, Any], clock: Clock | None = None
 ) -> tuple[list[float], list[tuple[float, float]]]:
     """Train with the trainer of the phase; of phase 2 the dense stage counts, the sparse one makes a single step."""
     teacher, student = models(phase, small)
     data = Dataset.from_list(rows_of_text(phase, steps, small))
     settings = dict(settings)
     handed_over, kept, given_back = (settings.pop(name, False) for name in (HANDED_OVER, KEPT, GIVEN_BACK))
-    clock = Clock()
+    clock = clock or Clock()
     with tempfile.TemporaryDirectory() as folder:
         common = {
             "output_dir": folder,
@@ -254,7 +254,10 @@ def measure(way: str, phase: int, steps: int, small: bool) -> dict[str, Any]:
 
 
 def rows(samples: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Put measurements into words: medians over all steps, with the quartiles; ratios of the rounds' medians."""
+    """Put measurements into words: medians over all steps, with the quartiles; ratios of the rounds' medians.
+
+    The least step of each way is the one that others on the machine disturbed least.
+    """
     of = {way: [sample for sample in samples if sample["way"] == way] for way in WAYS}
     of = {way: found for way, found in of.items() if found}
     table = []
@@ -266,6 +269,8 @@ def rows(samples: list[dict[str, Any]]) -> list[tuple[str, str]]:
             if way != "plain":
                 ratios = [slow / fast for slow, fast in zip(middle["plain"], middle[way], strict=True)]
                 table.append((f"{name} of plain / {way}", spread(ratios)))
+    least = {way: min(second for sample in found for second in sample["seconds"]) for way, found in of.items()}
+    table += [(f"least step of plain / {way}", f"{least['plain'] / least[way]:.2f}") for way in of if way != "plain"]
     for way, found in of.items():
         table.append((f"most memory, {way}", f"{spread([sample['megabytes'] for sample in found], 0)} MB"))
     for way in of:

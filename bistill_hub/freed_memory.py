@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -33,22 +33,29 @@ def freed_memory_kept() -> Iterator[None]:
     Does nothing where an accelerator trains, where the user has said something else (`VARIABLES`), or where the C
     library is another than glibc. docs/benchmarks.md has what it gains.
     """
-    library = _glibc()
+    library = glibc()
     if library is None or torch.accelerator.is_available() or any(name in os.environ for name in VARIABLES):
         yield
         return
-    _set(library, KEPT)
+    tell(library, KEPT)
     try:
         yield
     finally:
-        _set(library, GIVEN_BACK)
+        tell(library, GIVEN_BACK)
         library.malloc_trim(0)
 
 
-def _glibc() -> ctypes.CDLL | None:
+def glibc() -> ctypes.CDLL | None:
+    """Give the C library, if it is glibc."""
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
-def _set(library: ctypes.CDLL, values: dict[int, int]) -> None:
+def tell(library: ctypes.CDLL, values: Mapping[int, int]) -> None:
+    """Tell glibc its parameters, by `mallopt`; each takes what it does of itself out of force, until the process ends.
+
+    Args:
+        library: What `glibc` gives.
+        values: By the numbers of malloc.h: `KEPT` or `GIVEN_BACK`.
+    """
     for parameter, value in values.items():
         library.mallopt(parameter, value)

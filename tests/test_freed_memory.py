@@ -71,7 +71,7 @@ def test_elsewhere_nothing_is_done(monkeypatch, elsewhere):
 
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(freed_memory, "_set", forbidden)
+    monkeypatch.setattr(freed_memory, "tell", forbidden)
     if elsewhere == "an accelerator":
         monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     else:
