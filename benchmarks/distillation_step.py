@@ -44,7 +44,8 @@ _PRODUCTS, _PATIENCE = 12, 5.0
 LENGTHS = {1: 256, 2: 128}
 """Tokens of a row, in each phase."""
 
-HANDED_OVER, KEPT, GIVEN_BACK, LARGE_PAGES, MAPPED_ANEW = "handed_over", "kept", "given_back", "large", "mapped_anew"
+HANDED_OVER, KEPT, LARGE_PAGES, MAPPED_ANEW = "handed_over", "kept", "large_pages", "mapped_anew"
+LEFT_TO_GLIBC = "left_to_glibc"
 SPLIT = {"per_device_train_batch_size": ROWS // 4, "gradient_accumulation_steps": 4}
 """The same update in four parts."""
 
@@ -58,8 +59,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "bf16, attentions handed over": {"bf16": True, "teacher_precision": "bf16", HANDED_OVER: True},
     "bf16, optimizer not fused": {"bf16": True, "teacher_precision": "bf16", "optim": "adamw_torch"},
     "bf16, compiled": {"bf16": True, "teacher_precision": "bf16", "torch_compile": True},
-    "bf16, memory given back": {"bf16": True, "teacher_precision": "bf16", GIVEN_BACK: True},
-    "fp32, memory given back": {GIVEN_BACK: True},
+    "bf16, memory given back": {"bf16": True, "teacher_precision": "bf16", LEFT_TO_GLIBC: True},
+    "fp32, memory given back": {LEFT_TO_GLIBC: True},
     "fp32, activations kept": {KEPT: True},
     "fp32, large pages": {LARGE_PAGES: True},
     "fp32, mapped anew": {MAPPED_ANEW: True},
@@ -183,7 +184,7 @@ def by_trainer(
     teacher, student = models(phase, small)
     data = Dataset.from_list(rows_of_text(phase, steps, small))
     settings = dict(settings)
-    handed_over, kept, given_back = (settings.pop(name, False) for name in (HANDED_OVER, KEPT, GIVEN_BACK))
+    handed_over, kept, given_back = (settings.pop(name, False) for name in (HANDED_OVER, KEPT, LEFT_TO_GLIBC))
     clock = clock or Clock()
     with tempfile.TemporaryDirectory() as folder:
         common = {

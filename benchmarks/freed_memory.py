@@ -17,8 +17,7 @@ from typing import Any
 
 import click
 
-from benchmarks.distillation_step import GIVEN_BACK as AS_IT_IS
-from benchmarks.distillation_step import LENGTHS, ROWS, WAYS, Clock, by_trainer
+from benchmarks.distillation_step import LEFT_TO_GLIBC, LENGTHS, ROWS, WAYS, Clock, by_trainer
 from benchmarks.report import machine, machine_rows, print_table, quartiles, spread
 from bistill_hub import freed_memory
 
@@ -53,10 +52,10 @@ def measure(library: Any, phase: int, way: str, steps: int, small: bool) -> dict
 
     Returns:
         For memory that is kept and that is given back: of each step its seconds, the pages that Linux handed out, and
-        the seconds that Linux itself worked.
+        the seconds that Linux itself worked; the first of each stretch left out.
     """
     clock = Turns(library)
-    by_trainer(phase, steps, small, {**WAYS[way], AS_IT_IS: True}, clock)
+    by_trainer(phase, steps, small, {**WAYS[way], LEFT_TO_GLIBC: True}, clock)
     found: dict[str, list[dict[str, float]]] = {KEPT: [], GIVEN_BACK: []}
     spent = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(clock.usage[:steps])]
     for number, ((seconds, _), (pages, system)) in enumerate(zip(clock.seconds(0)[1:], spent, strict=True), start=1):

@@ -1,7 +1,7 @@
 """What glibc does with the memory of a tensor that is done with, while a model is trained on a CPU.
 
 Left to itself it gives large pieces back to Linux, which hands them out again page by page, each filled with zeros: a
-training step takes and frees hundreds of tensors of many megabytes. Kept for the next tensors, they cost nothing.
+training step takes and frees hundreds of tensors of many megabytes. Kept, they are there for the next ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ size on a piece of memory is asked of Linux by itself and goes back there when i
 
 KEPT = {MMAP_THRESHOLD: 2**30, TRIM_THRESHOLD: 2**31 - 1}
 GIVEN_BACK = {MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
-"""What glibc comes to by itself in a program with large pieces of memory (mallopt's manual: dynamic threshold)."""
+"""What glibc at most comes to by itself in a program with large pieces of memory (dynamic threshold in mallopt(3))."""
 
 VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 """Variables by which a user tells glibc something about this."""
@@ -51,7 +51,7 @@ def glibc() -> ctypes.CDLL | None:
 
 
 def tell(library: ctypes.CDLL, values: Mapping[int, int]) -> None:
-    """Tell glibc its parameters, by `mallopt`; each takes what it does of itself out of force, until the process ends.
+    """Set parameters by `mallopt`. From then on, until the process ends, glibc no longer adapts them by itself.
 
     Args:
         library: What `glibc` gives.

@@ -92,7 +92,7 @@ class LayerwiseComparison:
             inputs: The batch, with `attention_mask` [batch, positions]; what models do not read is left out.
 
         Returns:
-            The terms by name, as means over the batch; the student's outputs; the teacher's, perhaps without states.
+            The terms by name, as means over the batch; the student's outputs and the teacher's, perhaps without states.
         """
         read = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
         compare = self._while_running if self.reads else self._of_outputs

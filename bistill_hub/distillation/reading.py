@@ -95,6 +95,9 @@ class Attention:
 class KeptAttentions:
     """Keeps a model's attention of some layers.
 
+    The layer's own output is formed from its probabilities, as the student's is, whatever is kept of them: a student
+    that is its teacher has nothing to learn, to the last bit.
+
     Args:
         layers: Number of the layer for each module of the layers that are read.
 

@@ -1,12 +1,14 @@
 """Whatever way two models are compared, the terms are those of the losses, computed here from what they hand over."""
 
 import math
+import weakref
 
 import pytest
 import torch
 from accelerate import dispatch_model
 from tiny_models import CLASSES, class_of, padded_batch, tiny_model
 
+from bistill_hub.distillation import comparison as comparing
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
 from bistill_hub.distillation.comparison import (
     ATTENTION,
@@ -21,6 +23,7 @@ from bistill_hub.distillation.losses import (
     hidden_state_loss,
     relation_divergence,
 )
+from bistill_hub.distillation.reading import sum_of_squared_errors
 from bistill_hub.student.backbones import BACKBONES
 from bistill_hub.student.build import cut_model
 
@@ -242,3 +245,20 @@ def test_a_teacher_that_was_spread_over_devices_is_left_where_it_lies(tmp_path):
         losses.append(trainer.evaluate()["eval_loss"])
     assert hasattr(spread, "hf_device_map")
     assert losses[0] == losses[1]
+
+
+def test_a_teachers_state_is_let_go_of_once_it_is_compared(monkeypatch):
+    """But for the last one, which is an output of its own."""
+    student, teacher = pair("bert", (0, 1, 3))
+    compared, alive = [], []
+
+    def noting(one, other, weights):
+        alive.append(sum(state() is not None for state in compared[1:-1]))
+        compared.append(weakref.ref(other))
+        return sum_of_squared_errors(one, other, weights)
+
+    monkeypatch.setattr(comparing, "sum_of_squared_errors", noting)
+    outcome = LayerwiseComparison(student, teacher, (0, 1, 3), terms=(HIDDEN,))(student, teacher, padded_batch())
+    assert alive == [0, 0, 0, 0]
+    assert [state() is not None for state in compared] == [True, False, False, False]
+    assert all(output.hidden_states is None for output in outcome[1:])
