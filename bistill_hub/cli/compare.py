@@ -34,6 +34,7 @@ Examples:
     default="",
     help="Contenders, or baselines, ablations, all, separated by commas.  [default: teacher and student alone]",
 )
+@click.option("--alone", is_flag=True, help="Do those that --against names, without teacher and student beside them.")
 @click.option("--seeds", metavar="NUMBERS", default="0", show_default=True, help="Train each contender with each.")
 @click.option("--yes", is_flag=True, help="Do not ask before it begins.")
 @click.option("--dry-run", is_flag=True, help="Tell what is missing and what it would cost, and do nothing.")
@@ -47,6 +48,7 @@ def compare_command(
     assignments: tuple[str, ...],
     set_file: Path | None,
     against: str,
+    alone: bool,
     seeds: str,
     yes: bool,
     dry_run: bool,
@@ -69,6 +71,9 @@ def compare_command(
     --output fill one table, comparison.md, beside it .csv and .json, and the figures; given at the same time, on a GPU
     each, they share the work.
 
+    With --alone, only what is named is trained and scored: teacher and student are another command's, before it, after
+    it or at the same time. What a contender is taught by is trained all the same.
+
     A contender's recipe may have settings of its own, such as a learning rate that was chosen for it:
     --set contenders.from_scratch.bilingual.learning_rate=5e-4, or the same in the file. The table tells them.
 
@@ -83,14 +88,14 @@ def compare_command(
     folder = output or default_output(loaded)
     words = [word.strip() for word in against.split(",") if word.strip()]
     numbers = _seeds(seeds)
-    cost = cost_of(loaded, words, folder, seeds=numbers, own=own, progress=not quiet)
+    cost = cost_of(loaded, words, folder, seeds=numbers, own=own, alone=alone, progress=not quiet)
     _print_cost(cost, folder)
     if dry_run:
         return
     if cost.to_do and not yes and on_a_terminal() and not click.confirm("Begin?", default=True):
         click.echo("Nothing was done.")
         return
-    found = compare(loaded, words, folder, seeds=numbers, own=own, progress=not quiet)
+    found = compare(loaded, words, folder, seeds=numbers, own=own, alone=alone, progress=not quiet)
     _print_comparison(found, folder)
     context.exit(FAILED if any(asked.seed in numbers for asked in found.failed) else 0)
 
@@ -148,6 +153,21 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 3600:,.2f}" if seconds < 36000 else f"{seconds / 3600:,.0f}"
 
 
+def _findings_table(found: Comparison) -> Table:
+    from rich.table import Table
+
+    from ..comparison.findings import expected_in_words, found_in_words, in_words, seeds_in_words, verdict
+
+    of = " (synthetic)" if found.recipe.synthetic else ""
+    table = Table(title=f"What the paper found, and what is so here{of}")
+    for name in ("task", "finding", "expected", "here", "so?", "seeds"):
+        table.add_column(name, overflow="fold")
+    for finding in found.findings:
+        words = (in_words, expected_in_words, found_in_words, verdict, seeds_in_words)
+        table.add_row(finding.task, *(each(finding) for each in words))
+    return table
+
+
 def _print_comparison(found: Comparison, folder: Path) -> None:
     from rich.console import Console
 
@@ -163,6 +183,8 @@ def _print_comparison(found: Comparison, folder: Path) -> None:
             written = f"{100 * score.score:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
             table.add_row(score.contender, score.task, str(len(score.seeds)), written)
     print_table(table, console)
+    if found.findings:
+        print_table(_findings_table(found), console)
     if found.missing:
         console.print(f"Missing: {len(found.missing)} rows that earlier commands asked for", highlight=False)
     for asked, error in found.failed.items():

@@ -15,7 +15,7 @@ from ..recipe import Recipe
 from ..tasks import get_task
 from ..teacher import load_config
 from .changes import Changes
-from .contenders import CONTENDERS, Contender, chosen, own_recipe
+from .contenders import ALWAYS, CONTENDERS, Contender, chosen, own_recipe
 from .derived import derived_recipes, refuse_fixed
 from .figure import FIGURES_FOLDER, draw_comparison
 from .memory import ROWS_FILE, Remembered, read_rows, remember
@@ -35,6 +35,7 @@ def compare(
     *,
     seeds: Sequence[int] = (0,),
     own: Mapping[str, Changes] | None = None,
+    alone: bool = False,
     progress: bool = True,
 ) -> Comparison:
     """Train and score the contenders that are missing, and put all that is finished into one table.
@@ -46,10 +47,13 @@ def compare(
 
     Args:
         recipe: The pair's recipe.
-        against: Names of contenders and groups, see `contenders.CONTENDERS`; teacher and student are always there.
+        against: Names of contenders and groups, see `contenders.CONTENDERS`; teacher and student are there unless
+            `alone` says otherwise.
         output_dir: Where everything is written.
         seeds: Each contender is trained once with each; replace the recipe's own.
         own: By contender's name, fields of its recipe that are its own, such as a learning rate: dotted path to value.
+        alone: Do those that are named and nobody else: teacher and student may be another command's, or another
+            machine's. What a contender is taught by is trained all the same.
         progress: Show progress bars and what is being done.
 
     Returns:
@@ -65,16 +69,19 @@ def compare(
     seeds = checked_seeds(seeds)
     refuse_fixed(own or {})
     layers = load_config(recipe.teacher.model, recipe.teacher.revision).num_hidden_layers
-    contenders = chosen(recipe, against, layers)
+    contenders = chosen(recipe, against, layers, alone=alone)
     derived_recipes(contenders, recipe, own)  # which refuses what cannot be compared, before anything is written
     check_writable(folder)
     with locked(folder, patience=PATIENCE):
         recipe = pinned(recipe, folder, begun=(folder / ROWS_FILE).is_file())
     recipes = derived_recipes(contenders, recipe, own)
+    beside = derived_recipes([CONTENDERS[name] for name in ALWAYS if name not in recipes], recipe, own)
     data = _looked_at(own_recipe(recipe), recipes, folder)
     failed: dict[Asked, str] = {}
 
     def note() -> None:
+        if beside:  # the table needs their recipes, though no row of theirs is asked for
+            remember(folder, recipe, beside, (), {})
         remember(folder, recipe, recipes, seeds, _by_contender(failed))
 
     def tell() -> Comparison:

@@ -120,7 +120,7 @@ def differences(derived: Recipe, own: Recipe) -> dict[str, Any]:
     return changed | dict.fromkeys(path for path in theirs if path not in ours)
 
 
-def chosen(pair: Recipe, against: Sequence[str], layers: int | None) -> tuple[Contender, ...]:
+def chosen(pair: Recipe, against: Sequence[str], layers: int | None, *, alone: bool = False) -> tuple[Contender, ...]:
     """Return the contenders that words name, with teacher and student, in the registry's order.
 
     A word for a group leaves out what would be teacher or student themselves, and what the teacher cannot be cut to.
@@ -129,11 +129,20 @@ def chosen(pair: Recipe, against: Sequence[str], layers: int | None) -> tuple[Co
         pair: The pair's recipe.
         against: Names of contenders and groups.
         layers: How many the pair's teacher has; None where that is not known.
+        alone: Teacher and student are among them only where they are named.
 
     Raises:
-        InputError: there is no such contender, or one that is named cannot be derived from the recipe.
+        InputError: there is no such contender, one that is named cannot be derived from the recipe, or none is named
+            though they are asked for alone.
     """
-    names = set(ALWAYS)
+    if alone and not against:
+        raise InputError(
+            "nobody is named who could be done alone",
+            field="against",
+            value=list(against),
+            remedy=f"choose from {', '.join((*WORDS, *CONTENDERS))}",
+        )
+    names = set() if alone else set(ALWAYS)
     for word in against:
         if word in WORDS:
             of_group = [each for each in CONTENDERS.values() if each.group in WORDS[word]]

@@ -92,6 +92,7 @@ def cost_of(
     *,
     seeds: Sequence[int],
     own: Mapping[str, Changes] | None = None,
+    alone: bool = False,
     progress: bool,
 ) -> Cost:
     """Tell what `compare` with the same arguments would do.
@@ -102,6 +103,7 @@ def cost_of(
         output_dir: The comparison's folder; it need not exist, and is not made.
         seeds: The seeds.
         own: By contender's name, fields of its recipe that are its own.
+        alone: Leave out teacher and student where they are not named.
         progress: Say what is being tried.
 
     Raises:
@@ -111,10 +113,10 @@ def cost_of(
     check_tasks(recipe)
     seeds = checked_seeds(seeds)
     refuse_fixed(own or {})
-    chosen(recipe, against, None)  # refuses a wrong word before any data are read
+    chosen(recipe, against, None, alone=alone)  # refuses a wrong word before any data are read
     recipe = pinned_before(recipe, folder)
     facts, teacher, _ = look(own_recipe(recipe))
-    contenders = chosen(recipe, against, teacher.layers)
+    contenders = chosen(recipe, against, teacher.layers, alone=alone)
     recipes = derived_recipes(contenders, recipe, own)
     rows = in_order(contenders, recipes, seeds, facts.tasks, progress=False)
     clerk = _Clerk(facts, folder, progress)

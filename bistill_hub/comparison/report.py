@@ -13,6 +13,7 @@ from typing import Any
 from ..recipe import Recipe
 from .changes import TUNING
 from .contenders import CONTENDERS, STUDENT_NAME, TEACHER, differences
+from .findings import Finding, expected_in_words, findings_of, found_in_words, in_words, seeds_in_words, verdict
 from .memory import Remembered
 from .origins import in_one, phase_1_teacher, task_teacher, worn_at_test, worn_in_words
 from .rows import Asked
@@ -21,6 +22,12 @@ from .table import COVERAGE, RESAMPLES, Score
 VERSION = 1
 _SIZES = ("layers", "vocabulary", "parameters", "flops_per_token", "flops_length")
 NAME = "comparison"
+FINDINGS = "## What the paper found, and what is so here"
+FINDINGS_NOTE = (
+    "On the target language. *Yes* and *no* where the whole interval lies on one side of what is expected, *open* "
+    "otherwise; *seeds*: with how many of them alone it is so. The interval is over examples and knows nothing of "
+    "seeds: read both. The paper says that little is lost; how much may be is this project's number."
+)
 SYNTHETIC = "Synthetic: text and labels were generated, so these scores say nothing about real language."
 
 
@@ -44,9 +51,14 @@ class Comparison:
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """Names of the contenders that were asked for, in the order of tables."""
+        """Names of teacher, student and the contenders that were asked for, in the order of tables."""
         asked = {row.contender for row in self.rows}
         return tuple(name for name in CONTENDERS if name in asked)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the paper found, and whether it is so here, as far as the models are there."""
+        return findings_of(self.scores)
 
     def differences(self, contender: str) -> dict[str, Any]:
         """What a contender's recipe has otherwise than the student's, dotted path to value."""
@@ -112,6 +124,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
         ],
         "budget": _budget_of(found),
         "not_run": [name for name in _not_run(found)],
+        "findings": [{**asdict(finding), "verdict": verdict(finding)} for finding in found.findings],
         "scores": [asdict(score) for score in found.scores],
         "missing": [asdict(asked) for asked in found.missing],
         "failed": [{**asdict(asked), "error": error} for asked, error in found.failed.items()],
@@ -175,6 +188,8 @@ def to_markdown(found: Comparison) -> str:
         "Differences are in points and paired. Retention is (model - trivial) / (teacher - trivial), given where the "
         "teacher's lower bound is above the trivial baseline. FLOPs are those of the encoder for one input."
     )
+    if found.findings:
+        parts += [FINDINGS, findings_table(found.findings), FINDINGS_NOTE]
     for task in dict.fromkeys(score.task for score in found.scores):
         for role in ("target", "source"):
             scores = [score for score in found.scores if (score.task, score.role) == (task, role)]
@@ -187,6 +202,23 @@ def to_markdown(found: Comparison) -> str:
         if lines:
             parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)]
     return "\n\n".join(parts) + "\n"
+
+
+def findings_table(findings: Sequence[Finding]) -> str:
+    """Give the findings as a Markdown table, one a line."""
+    header = ["test", "finding", "expected", "here", "so?", "seeds"]
+    rows = [
+        [
+            f"{finding.task}, {finding.language}",
+            in_words(finding),
+            expected_in_words(finding),
+            found_in_words(finding),
+            verdict(finding),
+            seeds_in_words(finding),
+        ]
+        for finding in findings
+    ]
+    return _table(header, rows)
 
 
 def _score_section(found: Comparison, task: str, role: str, scores: Sequence[Score]) -> list[str]:
@@ -209,7 +241,7 @@ def _score_section(found: Comparison, task: str, role: str, scores: Sequence[Sco
     rows = [[_label(found, score.contender, task), *_cells(score)] for score in scores]
     there = {score.contender for score in scores}
     for name in found.contenders:
-        if name not in there and any(row.contender == name and row.task == task for row in found.rows):
+        if name not in there and any((row.contender, row.task) == (name, task) and row.seeds for row in found.rows):
             state = "failed" if any((a.contender, a.task) == (name, task) for a in found.failed) else "missing"
             rows.append([_label(found, name, task), *[""] * 5, state, *[""] * 4])
     rows += [[CONTENDERS[name].label, *[""] * 5, "not run, unverified", *[""] * 4] for name in _not_run(found)]

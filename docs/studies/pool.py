@@ -27,7 +27,7 @@ from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, own_recipe
 from bistill_hub.comparison.derived import derived_recipes
 from bistill_hub.comparison.figure import FIGURES_FOLDER, draw_comparison
 from bistill_hub.comparison.memory import Remembered, read_rows
-from bistill_hub.comparison.report import NAME, Comparison, write_comparison
+from bistill_hub.comparison.report import FINDINGS, NAME, Comparison, write_comparison
 from bistill_hub.comparison.rows import Row, finished_stages, rows_of, score_name
 from bistill_hub.comparison.scoring import predictions_file, tests_of
 from bistill_hub.comparison.table import Finished, Score, scores_of
@@ -46,6 +46,9 @@ _COUNT = "number"
 
 BEGIN, END = "<!-- tables: written by docs/studies/pool.py -->", "<!-- end of tables -->"
 """In a page: what stands between them is replaced by the tables and the figures."""
+
+BEGIN_FINDINGS, END_FINDINGS = "<!-- findings: written by docs/studies/pool.py -->", "<!-- end of findings -->"
+"""In a page that has them: what stands between them is replaced by the findings, which the tables then leave out."""
 
 _SUFFIX = ".json.xz"
 _NOT_OF_THE_MODEL = ("unverified", "limits", "checkpoint_every", "speed", "contributors")
@@ -273,19 +276,30 @@ def onto_page(page: Path, output: Path, pool: Path) -> None:
         InputError: the page lacks a mark.
     """
     text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(f"{BEGIN}\n")
-    _, end, after = rest.partition(f"{END}\n")
-    if not begin or not end:
-        raise InputError("the page lacks the marks", file=page, field=BEGIN, remedy=f"write {BEGIN} and {END} into it")
     pictures = sorted((output / FIGURES_FOLDER).glob("*.png"))
     shown = [f"![{picture.stem}]({picture.relative_to(page.parent).as_posix()})" for picture in pictures]
     tables = (output / f"{NAME}.md").read_text(encoding="utf-8").split("\n", 1)[1].strip()
+    if BEGIN_FINDINGS in text and (section := _FINDINGS_SECTION.search(tables)):
+        tables = tables.replace(section[0], "")
+        text = _between(text, BEGIN_FINDINGS, END_FINDINGS, section[1], page)
     lowered = re.sub(r"^##+ ", "### ", tables, flags=re.MULTILINE)
     further = _metrics_table(output / METRICS_FILE)
     rows = read_pool(pool)
     precisions = _in_which_precision(rows)
     parts = ["", *shown, "", *precisions, lowered, "", *further, "", *_what_rows_took(rows), ""]
-    page.write_text(before + begin + "\n".join(parts) + END + "\n" + after, encoding="utf-8")
+    page.write_text(_between(text, BEGIN, END, "\n".join(parts), page), encoding="utf-8")
+
+
+_FINDINGS_SECTION = re.compile(rf"^{re.escape(FINDINGS)}\n(.*?)(?=^## )", flags=re.MULTILINE | re.DOTALL)
+
+
+def _between(text: str, begin: str, end: str, content: str, page: Path) -> str:
+    """A page's text with other content, from a line's begin, between two marks."""
+    before, begun, rest = text.partition(f"{begin}\n")
+    _, ended, after = rest.partition(f"{end}\n")
+    if not begun or not ended:
+        raise InputError("the page lacks the marks", file=page, field=begin, remedy=f"write {begin} and {end} into it")
+    return before + begun + content + ended + after
 
 
 def _metrics_table(file: Path) -> list[str]:

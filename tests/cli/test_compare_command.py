@@ -66,6 +66,26 @@ def test_failures_are_told_at_the_end_and_by_the_exit_code(script, tmp_path, mon
     assert content["scores"] == []
 
 
+def test_what_is_named_can_be_asked_for_alone(script, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(compare, "work_through", lambda rows, *_args, **_kwargs: done.extend(row.asked for row in rows))
+    result = invoke(script, tmp_path / "out", "--against", "no_phase_1", "--alone", "--yes")
+    assert result.exit_code == 0, result.output
+    assert done == [Asked("no_phase_1", 0, "ner")]
+    assert "│ student" not in result.output, "nor does it cost anything"
+
+
+def test_what_the_paper_found_is_printed_under_the_scores(script, tmp_path):
+    result = invoke(script, tmp_path / "out", "--against", "trimmed_teacher", "--yes")
+    assert result.exit_code == 0, result.output
+    _, told, findings = result.output.partition("What the paper found, and what is so here (synthetic)")
+    assert told
+    rows = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in findings.splitlines() if "│" in line]
+    of_json = json.loads((tmp_path / "out" / "comparison.json").read_text())["findings"]
+    assert [(row[0], row[4]) for row in rows] == [(each["task"], each["verdict"]) for each in of_json]
+    assert [each["kind"] for each in of_json] == ["kept", "given_up"]
+
+
 def test_settings_of_a_contenders_own_come_from_the_file_and_an_option_goes_on_top(script, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(
@@ -99,6 +119,7 @@ def test_on_a_terminal_it_asks_before_it_begins(script, tmp_path, monkeypatch, a
     [
         (["--against", "tortoise"], ["against = 'tortoise'", "trimmed_teacher"]),
         (["--against", "baselines"], ["further_languages", "--set-file", "code, name and text"]),
+        (["--alone"], ["against", "done alone", "trimmed_teacher"]),
         (["--against", "lrf_3"], ["layer_reduction_factor = 3"]),
         (["--seeds", "0,one"], ["seeds = '0,one'", "0,1,2"]),
         (["--seeds", "-1"], ["seeds", "whole numbers from 0"]),

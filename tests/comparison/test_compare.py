@@ -15,6 +15,8 @@ from studies import load_script
 from bistill_hub import InputError
 from bistill_hub.comparison.compare import compare
 from bistill_hub.comparison.cost import cost_of
+from bistill_hub.comparison.findings import verdict
+from bistill_hub.comparison.report import FINDINGS, findings_table
 from bistill_hub.comparison.rows import Asked
 from bistill_hub.evaluation.bootstrap import bootstrap_scores, interval
 from bistill_hub.evaluation.kept import read_predictions
@@ -155,6 +157,11 @@ def test_the_three_files_say_the_same(compared):
     assert content["budget"]["tasks"]["ner"]["distillation"]["sparse_epochs"] == 2
     assert "/" not in "".join(line for line in text.splitlines() if line.startswith("| `")), "no folder of this machine"
     assert (folder / "figures" / "ner.png").read_bytes().startswith(b"\x89PNG")
+    assert [(each["kind"], each["contender"], each["verdict"]) for each in content["findings"]] == [
+        (each.kind, each.contender, verdict(each)) for each in found.findings
+    ]
+    assert {each.kind for each in found.findings} == {"kept", "given_up"}
+    assert f"{FINDINGS}\n\n{findings_table(found.findings)}\n" in text
 
 
 def test_a_second_command_adds_to_the_table_of_the_first(pair, copied, monkeypatch):
@@ -169,6 +176,27 @@ def test_a_second_command_adds_to_the_table_of_the_first(pair, copied, monkeypat
     teacher = [score for score in found.scores if score.contender == "teacher"]
     for ours, theirs in zip(fine_tuned, teacher, strict=True):
         assert ours.to_teacher.difference == pytest.approx(ours.score - theirs.by_seed[1]), "of the same seed"
+
+
+def test_a_contender_can_be_done_alone_and_the_others_by_a_later_command(pair, tmp_path, monkeypatch):
+    folder, done = tmp_path / "out", watched(monkeypatch)
+    cost = cost_of(pair, ["no_phase_1"], folder, seeds=[0], alone=True, progress=False)
+    found = compare(pair, ["no_phase_1"], folder, seeds=[0], alone=True, progress=False)
+    assert done == ["student", "phase 1", "ner teacher", "ner phase 2", "ner scores"]
+    assert (cost.to_do, [each.contender for each in cost.contenders]) == (len(done), ["no_phase_1"])
+    assert {score.contender for score in found.scores} == {"no_phase_1"}
+    assert {(score.to_teacher, score.to_student) for score in found.scores} == {(None, None)}
+    assert (found.missing, found.findings) == ((), ())
+    text = (folder / "comparison.md").read_text()
+    assert "missing" not in text
+    assert "| no phase 1 | Ansell et al. 2023 | `bilingual.steps` 0 |" in text, "what differs from the student's recipe"
+    done.clear()
+    found = compare(pair, [], folder, seeds=[0], progress=False)
+    assert done == ["ner scores", "phase 1", "ner phase 2", "ner scores"]
+    assert {score.contender for score in found.scores} == {"teacher", "student", "no_phase_1"}
+    whole = tmp_path / "whole"
+    compare(pair, ["no_phase_1"], whole, seeds=[0], progress=False)
+    assert bytes_of(folder) == bytes_of(whole)
 
 
 def test_a_stopped_comparison_tells_what_there_is_and_goes_on_to_the_same_bytes(pair, copied, monkeypatch):
@@ -282,6 +310,7 @@ def test_a_setting_that_no_contender_can_have_is_refused_before_anything_is_made
         ({}, {"against": ["tortoise"]}, "against"),
         ({}, {"against": ["lrf_3"]}, "layer_reduction_factor"),
         ({}, {"against": ["distilbert_style"]}, "further_languages"),
+        ({}, {"alone": True}, "against"),
         ({}, {"seeds": []}, "seeds"),
         ({}, {"seeds": [-1]}, "seeds"),
         ({"tasks": ()}, {}, "tasks"),
@@ -341,7 +370,28 @@ def test_a_pool_has_rows_of_either_precision_and_the_page_tells_which(pool, pair
     page.write_text(f"{pool.BEGIN}\n{pool.END}\n", encoding="utf-8")
     pool.onto_page(page, tmp_path / "table", tmp_path / "pool")
     text = page.read_text(encoding="utf-8")
+    assert text.count(findings_table(found.findings)) == 1
+    assert f"#{FINDINGS}" in text
     assert "Phases trained in fp32: ner (seeds 0, 1); in bf16: ner (seed 1).\n" in text
     assert re.search(r"\| phase 1 \| student, seed 1 \| bf16 \|", text)
     assert re.search(r"\| ner phase 2 \| student, seed 1 \| fp32 \|", text)
     assert re.search(r"\| phase 1 \| student, seed 0 \| fp32 \|", text)
+
+
+def test_a_page_has_its_findings_where_it_wants_them(pool, pair, compared, tmp_path):
+    found, folder = compared
+    pool.keep(tmp_path / "pool", folder, pair, "today")
+    pool.table(tmp_path / "pool", tmp_path / "table", pair, {})
+    page = tmp_path / "page.md"
+    page.write_text(f"{pool.BEGIN_FINDINGS}\n{pool.END_FINDINGS}\nWords.\n{pool.BEGIN}\n{pool.END}\n", encoding="utf-8")
+    for _ in range(2):
+        pool.onto_page(page, tmp_path / "table", tmp_path / "pool")
+        first, words, rest = page.read_text(encoding="utf-8").partition("Words.\n")
+        assert findings_table(found.findings) in first
+        assert words
+        assert FINDINGS not in first + rest
+        assert findings_table(found.findings) not in rest
+        assert "### ner, sw (target)" in rest
+    page.write_text(page.read_text(encoding="utf-8").replace(pool.END_FINDINGS, ""), encoding="utf-8")
+    with pytest.raises(InputError, match="lacks the marks"):
+        pool.onto_page(page, tmp_path / "table", tmp_path / "pool")

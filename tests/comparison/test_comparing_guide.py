@@ -11,6 +11,7 @@ from doc_pages import ROOT, claimed, executed, given, written
 from bistill_hub.cli.recipe_options import load_compared
 from bistill_hub.comparison import cost as costing
 from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, WORDS
+from bistill_hub.comparison.findings import EXPECTED
 from bistill_hub.comparison.table import RESAMPLES
 
 GUIDE = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
@@ -54,7 +55,7 @@ def place(tmp_path, monkeypatch):
 
 
 def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
-    dry, first, baselines, own, more = (command for snippet in snippets("bash") for command in snippet.commands)
+    dry, first, baselines, own, more, alone = (command for snippet in snippets("bash") for command in snippet.commands)
     cost = costs(given(dry, "--quiet"))
     assert not (place / "runs").exists()
     assert list(cost)[-4:] == ["teacher", "trimmed_teacher", "student", "no_phase_1"]
@@ -81,8 +82,9 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
     given(own, "--quiet")
 
     given(more, "--quiet")
+    given(alone, "--quiet")
     table = (folder / "comparison.md").read_text(encoding="utf-8")
-    for name in ("teacher", "trimmed_teacher", "student", "no_phase_1", "student_fine_tuned"):
+    for name in ("teacher", "trimmed_teacher", "student", "no_phase_1", "student_fine_tuned", "no_attention_loss"):
         assert f"| {CONTENDERS[name].label} | " in table
     assert table.count("not run, unverified") == 4
 
@@ -91,10 +93,12 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
     executed(read)
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == [
-        name for name in CONTENDERS if name in {*ALWAYS, "trimmed_teacher", "student_fine_tuned", "no_phase_1"}
+        name
+        for name in CONTENDERS
+        if name in {*ALWAYS, "trimmed_teacher", "student_fine_tuned", "no_phase_1", "no_attention_loss"}
     ]
     executed(again)
-    assert capsys.readouterr().out.count("\n") == 4, "all but the student itself"
+    assert capsys.readouterr().out.count("\n") == 5, "all but the student itself"
     assert (folder / "comparison.json").read_bytes() == before
 
 
@@ -114,3 +118,8 @@ def test_the_table_names_every_contender_and_its_source_and_the_words_are_what_i
     for name, _, text in rows:
         assert ("all languages" in text) == (CONTENDERS[name].multilingual and "fine_tuned" not in name)
     assert f"{RESAMPLES:,} resamples" in GUIDE
+    expected = re.search(r"\((\d+) % of it are expected of every second layer, (\d+) % of every third", GUIDE)
+    assert {factor: f"{share:.2f}" for factor, share in EXPECTED.items()} == {
+        2: f"0.{expected[1]}",
+        3: f"0.{expected[2]}",
+    }
