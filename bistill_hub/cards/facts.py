@@ -84,7 +84,7 @@ class CardFacts:
         corpora: By language: name, lines and tokens of the text.
         datasets: Hub ids that were used.
         versions: Version by library.
-        recipe_sha256: Hash of the recipe.
+        recipe_sha256: Hash of the recipe as it is published, `portable.published_sha256`.
         seed: Seed of the run.
         command: The command that reproduces the run.
         limits: The contributor's own words on limits and biases.

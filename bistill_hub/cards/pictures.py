@@ -40,11 +40,15 @@ class KeptQuality:
         task: Name of the task.
         language: Code of the test set's language.
         retention: The share that is kept above the trivial baseline; None where there is nothing to keep.
+        low: Lower end of its 95 % interval; None where it has no ends, as in results without paired intervals.
+        high: Upper end, with None as for the lower one.
     """
 
     task: str
     language: str
     retention: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 def draw_retention(
@@ -163,7 +167,7 @@ def coverage_figure(vocabulary: Mapping[str, Any]) -> Figure:
 
 def retention_text(kept: Sequence[KeptQuality], *, parameters: float, speed: float | None) -> str:
     """Say what `draw_retention` draws."""
-    parts = [f"{each.task} {each.language} {_kept_text(each.retention)}" for each in kept]
+    parts = [f"{each.task} {each.language} {_kept_text(each.retention)}{_between_text(each)}" for each in kept]
     fast = "its speed was not measured" if speed is None else f"it is {speed:.2f} times as fast"
     return (
         f"Quality kept of the teacher's, above the trivial baseline: {', '.join(parts)}. "
@@ -218,19 +222,35 @@ def _draw_ratios(axes: Axes, ratios: Mapping[str, float | None]) -> None:
 
 
 def _draw_kept(axes: Axes, kept: Sequence[KeptQuality]) -> None:
-    """A bar for each task and language; a language has one colour."""
+    """A bar for each task and language, with its interval where there is one; a language has one colour.
+
+    An interval that is far wider than what is kept leaves the picture, so that the bars stay to be seen.
+    """
     languages = list(dict.fromkeys(each.language for each in kept))
     shares = [100 * (each.retention or 0) for each in kept]
     colours = [COLOURS[languages.index(each.language) % len(COLOURS)] for each in kept]
     axes.barh(range(len(kept)), shares, 0.7, color=colours)
-    for place, each in enumerate(kept):
-        _annotate(axes, _kept_text(each.retention), max(shares[place], 0), place)
-    axes.axvline(100, color=_GREY, linestyle="--", linewidth=1)
+    least, most = min(0.0, *shares), max(100.0, *shares)
+    limits = (least - most / 2, 1.5 * most)
+    ends = [_ends(each, limits) or (share, share) for each, share in zip(kept, shares, strict=True)]
+    for place, (each, (low, high)) in enumerate(zip(kept, ends, strict=True)):
+        if low < high:
+            axes.plot([low, high], [place, place], color=INK, linewidth=1.2, solid_capstyle="butt")
+        _annotate(axes, _kept_text(each.retention), max(shares[place], high, 0), place)
+    axes.axvline(100, color=_GREY, linestyle="--", linewidth=1, zorder=0)
     _set_rows(axes, [f"{_label(each.task, 24)}, {_label(each.language, 12)}" for each in kept])
-    axes.set_xlim(1.1 * min(0.0, *shares), 1.15 * max(100.0, *shares))
+    axes.set_xlim(1.1 * min(least, *(low for low, _ in ends)), 1.15 * max(most, *(high for _, high in ends)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("% of what the teacher has above the trivial baseline")
-    axes.set_title("Quality kept", loc="left")
+    with_ends = any(low < high for low, high in ends)
+    axes.set_title("Quality kept" + (", with 95 % intervals over examples" if with_ends else ""), loc="left")
+
+
+def _ends(kept: KeptQuality, limits: tuple[float, float]) -> tuple[float, float] | None:
+    """An interval's ends in %, within limits."""
+    if kept.low is None or kept.high is None:
+        return None
+    return max(100 * kept.low, limits[0]), min(100 * kept.high, limits[1])
 
 
 def _draw_curve(axes: Axes, curve: LossCurve, colours: Mapping[str, str], name_limit: int) -> dict[str, Any]:
@@ -322,6 +342,12 @@ def _annotate(axes: Axes, text: str, x: float, y: float) -> None:
 
 def _kept_text(retention: float | None) -> str:
     return _NOTHING_TO_KEEP if retention is None else f"{100 * retention:.1f} %"
+
+
+def _between_text(kept: KeptQuality) -> str:
+    if kept.low is None or kept.high is None:
+        return ""
+    return f" ({100 * kept.low:.1f} to {100 * kept.high:.1f})"
 
 
 def _loss_names(logs: Sequence[Sequence[Mapping[str, float]]]) -> list[str]:

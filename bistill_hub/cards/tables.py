@@ -106,9 +106,17 @@ def kept_quality(facts: CardFacts) -> tuple[KeptQuality, ...]:
     """Return what the student keeps of each task and language that both were scored on."""
     teachers = {(r.task, r.language): r for r in facts.results if r.model == "teacher"}
     return tuple(
-        KeptQuality(task=r.task, language=r.language, retention=retention(r, teachers[r.task, r.language]))
+        _kept(r, teachers[r.task, r.language])
         for r in facts.results
         if r.model == "student" and (r.task, r.language) in teachers
+    )
+
+
+def _kept(student: Result, teacher: Result) -> KeptQuality:
+    paired = student.against_teacher
+    low, high = (None, None) if paired is None else (paired.retention_low, paired.retention_high)
+    return KeptQuality(
+        task=student.task, language=student.language, retention=retention(student, teacher), low=low, high=high
     )
 
 

@@ -20,6 +20,7 @@ from ..model.auto import AUTO_MAP, TRAVELLING_FILES
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta, state_sha256
+from ..pipeline.portable import published_sha256
 from ..sentence_encoders import MODULES_FILE, check_modules
 from ..sources import file_sha256
 from .check_card import check_card, check_results
@@ -129,7 +130,7 @@ def check_structure(pair: PairFolder, findings: Findings) -> None:
 
 
 def check_hashes(pair: PairFolder, findings: Findings) -> None:
-    """Hash the base anew, and compare with what the configuration and each delta say that they belong to."""
+    """Hash base and recipe anew, and compare with what configuration, deltas and card say that they belong to."""
     from safetensors.torch import load_file
 
     with findings.within(CONFIG_FILE, "it cannot be read as a pair's configuration", _PACKAGE_AGAIN):
@@ -149,9 +150,24 @@ def check_hashes(pair: PairFolder, findings: Findings) -> None:
             f"its weights have the hash {base}, {CONFIG_FILE} records {recorded}",
             "restore the weights that the configuration was written for",
         )
+    if RECIPE_FILE in pair.files:
+        _check_recipe(pair, findings)
     for task, name in pair.delta_files.items():
         with findings.within(name, "it cannot be read", "restore the file, or train the task again"):
             _check_delta(pair, task, SparseDelta.load(pair.models / name), base, findings)
+
+
+def _check_recipe(pair: PairFolder, findings: Findings) -> None:
+    content = pair.read_json(RECIPE_FILE)
+    if not content:
+        return  # which another check tells
+    found, recorded, told = published_sha256(content), content.get("sha256"), pair.read_json(FACTS_FILE)
+    if recorded != found:
+        problem = f"its fields have the hash {found}, it records {recorded}"
+        findings.add(RECIPE_FILE, problem, "restore the recipe that was packaged; for another one, run that")
+    elif told and told.get("recipe_sha256") != found:
+        problem = f"the card was written for the recipe {told.get('recipe_sha256')}, {RECIPE_FILE} has the hash {found}"
+        findings.add(FACTS_FILE, problem, "restore recipe and card of one run")
 
 
 def _check_delta(pair: PairFolder, task: str, delta: SparseDelta, base: str | None, findings: Findings) -> None:

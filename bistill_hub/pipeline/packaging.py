@@ -24,7 +24,7 @@ from ..sentence_encoders import carry_modules
 from ..sources import LabelledSource
 from ..teacher import load_tokenizer
 from .manifest import WORK_FOLDER, StageRecord, versions
-from .portable import portable, public_name, shown_name
+from .portable import public_name, published, shown_name
 from .stage_files import DELTA_FILE, STUDENT_FILE
 
 REPOSITORY_FOLDER = "repository"
@@ -42,7 +42,7 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
         stages: Records of all earlier stages, in order.
         command: The command that reproduces the run, for the card.
     """
-    done = {stage.name: stage for stage in stages}
+    done, described = {stage.name: stage for stage in stages}, published(recipe)
     student, taught = done["student"], done["phase 1"]
     deltas = {task.name: done[f"{task.name} phase 2"] for task in recipe.tasks if f"{task.name} phase 2" in done}
     files = {name: done[f"{name} evaluation"].folder / RESULTS_FILE for name in deltas if f"{name} evaluation" in done}
@@ -79,7 +79,7 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
         corpora=student.facts["corpora"],
         datasets=_hub_datasets(recipe),
         versions=versions(),
-        recipe_sha256=recipe.sha256,
+        recipe_sha256=described["sha256"],
         seed=recipe.seed,
         command=command,
         limits=recipe.limits,
@@ -97,7 +97,7 @@ def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], com
         pair,
         folder / REPOSITORY_FOLDER,
         facts=facts,
-        recipe={**portable(recipe), "sha256": recipe.sha256, "versions": versions()},
+        recipe=described,
         results=files,
         size_and_speed=measured,
     )

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..recipe import Recipe, TaskRecipe
 from ..sources import LabelledSource, TextSource, file_sha256
 from ..teacher import LEGACY_PREFIX
+from .manifest import versions
+
+BESIDE_THE_RECIPE = ("sha256", "versions")
+"""What stands in `recipe.json` that is no field of a recipe."""
+
+
+def published(recipe: Recipe) -> dict[str, Any]:
+    """What `recipe.json` holds: the recipe as it is published, its hash, and the libraries' versions."""
+    fields = portable(recipe)
+    return {**fields, "sha256": published_sha256(fields), "versions": versions()}
+
+
+def published_sha256(content: Mapping[str, Any]) -> str:
+    """Hash a published recipe: 64 hexadecimal digits, the same on every machine and for every version of a library.
+
+    Args:
+        content: What `recipe.json` holds, or will hold: JSON values.
+    """
+    fields = {name: value for name, value in content.items() if name not in BESIDE_THE_RECIPE}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def portable(recipe: Recipe) -> dict[str, Any]:

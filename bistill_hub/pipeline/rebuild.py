@@ -25,15 +25,13 @@ from ..recipe import Language, Recipe, TaskRecipe, Teacher
 from ..sources import TextSource, file_sha256
 from ..teacher import load_config, load_tokenizer
 from .order import STUDENT, Stage
+from .portable import BESIDE_THE_RECIPE
 from .preflight import TaskData
 from .stage_files import STUDENT_FILE, TOKEN_MAP_FILE
 
 RECIPE_FILE = "recipe.json"
 _TOKENIZER_FILE = "tokenizer.json"
 _STUDENT_FILES = (BASE_FILE, _TOKENIZER_FILE, "tokenizer_config.json")
-_OF_PUBLICATION = ("sha256", "versions")
-"""What stands in `recipe.json` beside the recipe."""
-
 _UNPUBLISHED_BASELINE = "no_phase_1"
 """It starts from the student before phase 1, which no pair holds."""
 
@@ -62,7 +60,7 @@ class PublishedFields:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> PublishedFields:
         """Take apart what `portable` made of a recipe, or what `recipe.json` holds."""
-        fields = {name: copy.deepcopy(value) for name, value in content.items() if name not in _OF_PUBLICATION}
+        fields = {name: copy.deepcopy(value) for name, value in content.items() if name not in BESIDE_THE_RECIPE}
         hashes = {field: source.pop("sha256", None) for field, source in sources_of(fields)}
         return cls(
             fields, {field: found for field, found in hashes.items() if found}, dict(content.get("versions") or {})

@@ -33,6 +33,13 @@ KEPT = [
     KeptQuality(task="nli", language="sw", retention=None),
 ]
 
+INTERVALS = [
+    KeptQuality(task="ner", language="en", retention=0.95, low=0.9, high=1.02),
+    KeptQuality(task="ner", language="sw", retention=0.6, low=-0.2, high=1.3),
+    KeptQuality(task="nli", language="sw", retention=0.4, low=-9.0, high=40.0),
+    KeptQuality(task="qa", language="sw", retention=0.5),
+]
+
 
 def log(updates, terms=("attention", "hidden", "logits"), scale=1.0, evaluations=0):
     """A log of falling losses, every tenth update."""
@@ -92,6 +99,7 @@ FIGURES = {
     "worse than trivial, and better than the teacher": retention(
         [KeptQuality(task="a", language="en", retention=-0.4), KeptQuality(task="b", language="en", retention=1.4)]
     ),
+    "intervals, narrow, wide, and far wider than the picture": retention(INTERVALS),
     "nothing to keep": retention(KEPT[2:]),
     "a student that is slower": retention(KEPT, speed=0.5),
     "a student that is far faster": retention(KEPT, parameters=0.01, speed=40),
@@ -156,6 +164,22 @@ def test_bars_are_what_is_kept_and_say_so():
     assert below.yaxis.get_inverted(), "the first row is on top"
     first, second, _ = below.patches
     assert first.get_facecolor() != second.get_facecolor()
+
+
+def test_a_bar_has_its_interval_where_there_is_one_within_the_picture():
+    _, below = retention_figure(INTERVALS, parameters=0.371, speed=2.125).axes
+    lines = [line.get_xydata().tolist() for line in below.lines if line.get_linestyle() == "-"]
+    assert lines == [
+        [[pytest.approx(90), 0], [pytest.approx(102), 0]],
+        [[pytest.approx(-20), 1], [pytest.approx(130), 1]],
+        [[pytest.approx(-50), 2], [pytest.approx(150), 2]],
+    ]
+    low, high = below.get_xlim()
+    assert low < -50
+    assert high > 150
+    assert [text.xy[0] for text in below.texts] == pytest.approx([102, 130, 150, 50])
+    assert below.get_title("left").startswith("Quality kept, with 95 % intervals")
+    assert retention_figure(KEPT, parameters=1, speed=1).axes[1].get_title("left") == "Quality kept"
 
 
 def test_curves_are_the_logged_losses_stage_after_stage():
@@ -223,6 +247,9 @@ def test_the_texts_say_the_pictures_numbers():
         "Quality kept of the teacher's, above the trivial baseline: ner en 95.0 %, ner sw 87.5 %, "
         "nli sw teacher not above the trivial baseline. "
         "The student has 37.1 % of the teacher's parameters; it is 2.12 times as fast."
+    )
+    assert "ner en 95.0 % (90.0 to 102.0), ner sw 60.0 % (-20.0 to 130.0)" in retention_text(
+        INTERVALS, parameters=0.5, speed=None
     )
     assert retention_text(KEPT[:1], parameters=0.5, speed=None).endswith("; its speed was not measured.")
     ner = LossCurve(name="ner", stages=(("dense", log(2, scale=3)), ("sparse", ())))

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import miniature
@@ -16,8 +17,8 @@ from transformers import AutoModelForTokenClassification
 
 from bistill_hub import BistillError, InputError
 from bistill_hub.cards import card
-from bistill_hub.cards.card import rename_pair
-from bistill_hub.cards.facts import read_facts
+from bistill_hub.cards.card import rename_pair, rendered_card
+from bistill_hub.cards.facts import read_facts, write_facts
 from bistill_hub.cli.add_task import add_task_command
 from bistill_hub.cli.group import main
 from bistill_hub.distillation.exact_averaging import ExactAveragingTrainer
@@ -26,6 +27,7 @@ from bistill_hub.hub import check
 from bistill_hub.hub.add_task import add_task
 from bistill_hub.hub.check import check_pair
 from bistill_hub.model.sparse_delta import SparseDelta, state_sha256
+from bistill_hub.pipeline.portable import published_sha256
 from bistill_hub.pipeline.rebuild import check_delta_of_language, check_teacher, published_recipe
 
 REPO = "alice/bistill-en-sw"
@@ -95,9 +97,11 @@ def sketches(runs):
 def pair(runs, sketches, tmp_path_factory):
     """The run's pair as it is published, with words of a person on its card, and without costly baselines."""
     folder = shutil.copytree(runs["bert"].repository, tmp_path_factory.mktemp("pair") / "pair")
-    recipe = json.loads((folder / "recipe.json").read_text())
-    (folder / "recipe.json").write_text(json.dumps({**recipe, "baselines": ["trimmed_teacher", "no_phase_1"]}))
-    text = (folder / "README.md").read_text(encoding="utf-8")
+    recipe = json.loads((folder / "recipe.json").read_text()) | {"baselines": ["trimmed_teacher", "no_phase_1"]}
+    recipe["sha256"] = published_sha256(recipe)
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    write_facts(folder, replace(read_facts(folder), recipe_sha256=recipe["sha256"]))
+    text = rendered_card(folder)
     assert "Made of a miniature world, for tests." in text
     (folder / "README.md").write_text(text.replace("Made of a miniature world, for tests.", HUMAN))
     rename_pair(folder, REPO)

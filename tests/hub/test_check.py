@@ -171,6 +171,12 @@ TAMPERING = {
     ),
     "a delta of zeros": (empty_delta, {("loading", DELTA), ("results", RESULTS)}),
     "a recipe that is no JSON": (write_files("recipe.json"), {("files", "recipe.json"), ("card", "recipe.json")}),
+    "another recipe": (
+        edit_json("recipe.json", lambda recipe: recipe["bilingual"].update(steps=10**6)),
+        {("hashes", "recipe.json")},
+    ),
+    "the recipe of another card": (set_in("recipe.json", sha256="0" * 64), {("hashes", "recipe.json")}),
+    "the card of another recipe": (set_in(FACTS, recipe_sha256="0" * 64), {("hashes", FACTS), ("card", CARD)}),
     "two tokens of one id": (edit_json(TOKENIZER, repeat_id), {("tokenizer", TOKENIZER)}),
     "another vocabulary size": (
         edit_json(CONFIG, lambda config: config.update(vocab_size=config["vocab_size"] - 1)),
@@ -278,7 +284,7 @@ TOGETHER = (
     ("a delta with other labels", "another score in the card"),
     ("a delta of a newer format", "files that no pair has", "a picture that is none"),
     ("a flipped bit in a delta", "changed code", "a tokenizer that lower-cases"),
-    ("half a delta", "no licence"),
+    ("half a delta", "another recipe"),
     ("a flipped weight", "code of another repository"),
     ("a weight that is no number", "a tokenizer that cuts"),
     ("a newer layout", "a path in the facts"),
@@ -293,13 +299,17 @@ TOGETHER = (
     ("another teacher", "a special token less"),
     ("a delta of another folder", "a result of another role", "two tokens of one id"),
     ("a delta of zeros", "a recipe that is no JSON"),
-    ("a delta without a head",),
-    ("another vocabulary size",),
+    ("a delta without a head", "the recipe of another card"),
+    ("another vocabulary size", "the card of another recipe"),
+    ("no licence",),
 )
 """Each once; what is altered together is found by other checks or in other files."""
 
 
 SAID = {
+    "another recipe": "its fields have the hash",
+    "the recipe of another card": "it records 0000",
+    "the card of another recipe": "the card was written for the recipe 0000",
     "another token": "the id of 'zzz' is",
     "two tokens swapped": "its SHA-256 is not",
     "two tokens of one id": "two tokens have the same id",
