@@ -9,9 +9,10 @@ score is looked for in students that are tuned in other ways; those are marked a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..evaluation.paired import Paired
 from .contenders import CONTENDERS, STUDENT_NAME, TEACHER
 from .table import Score
 
@@ -116,42 +117,40 @@ def _ahead(by_name: Mapping[str, Score]) -> Iterator[Finding]:
         other = by_name.get(name)
         if student is None or other is None or other.to_student is None:
             continue
-        low, high = -other.to_student.difference_high, -other.to_student.difference_low
-        yield Finding(
-            task=other.task,
-            language=other.language,
-            kind="ahead",
-            contender=name,
-            papers=True,
-            expected=0.0,
-            value=-other.to_student.difference,
-            low=low,
-            high=high,
-            holds=_side(low, high, 0.0, level=False),
-            seeds=other.seeds,
-            seeds_for=sum(ours > theirs for theirs, ours in _pairs(other, student)),
-        )
+        seeds_for = sum(ours > theirs for theirs, ours in _pairs(other, student))
+        yield _lead(other, other.to_student, "ahead", papers=True, expected=0.0, seeds_for=seeds_for)
 
 
 def _given_up(by_name: Mapping[str, Score]) -> Iterator[Finding]:
     student, trimmed = by_name.get(STUDENT_NAME), by_name.get(_TRIMMED)
     if student is None or trimmed is None or trimmed.to_student is None:
         return
-    yield Finding(
-        task=trimmed.task,
-        language=trimmed.language,
-        kind="given_up",
-        contender=_TRIMMED,
-        papers=False,
-        expected=None,
-        value=-trimmed.to_student.difference,
-        low=-trimmed.to_student.difference_high,
-        high=-trimmed.to_student.difference_low,
-        holds=None,
-        seeds=trimmed.seeds,
-        seeds_for=None,
-        parameters=student.size.parameters / trimmed.size.parameters,
-        flops=student.size.flops_per_token / trimmed.size.flops_per_token,
+    ours, theirs = student.size, trimmed.size
+    yield replace(
+        _lead(trimmed, trimmed.to_student, "given_up", papers=False, expected=None, seeds_for=None),
+        parameters=ours.parameters / theirs.parameters,
+        flops=ours.flops_per_token / theirs.flops_per_token,
+    )
+
+
+def _lead(
+    other: Score, to_student: Paired, kind: Kind, *, papers: bool, expected: float | None, seeds_for: int | None
+) -> Finding:
+    """What the student has more than another, whose difference to the student is turned round."""
+    low, high = -to_student.difference_high, -to_student.difference_low
+    return Finding(
+        task=other.task,
+        language=other.language,
+        kind=kind,
+        contender=other.contender,
+        papers=papers,
+        expected=expected,
+        value=-to_student.difference,
+        low=low,
+        high=high,
+        holds=None if expected is None else _side(low, high, expected, level=False),
+        seeds=other.seeds,
+        seeds_for=seeds_for,
     )
 
 
