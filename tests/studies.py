@@ -1,14 +1,36 @@
-"""The scripts of docs/studies, which are no modules of the package."""
+"""The scripts of docs/studies, which are no modules of the package, and the real data that its tables are of."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
-FOLDER = Path(__file__).parents[1] / "docs" / "studies"
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+Test = TypeVar("Test", bound=Callable[..., Any])
+FOLDER = ROOT / "docs" / "studies"
+VARIABLE = "BISTILL_TEST_DATA"
+DATA = Path(os.environ.get(VARIABLE) or ROOT.parent / "shared" / "data")
+
+
+def on_real_data(test: Test) -> Test:
+    """Mark a test that needs the studies' labels; without them it is skipped."""
+    there = (DATA / "ner").is_dir()
+    marked = pytest.mark.skipif(not there, reason=f"{VARIABLE} names no folder with ner/ in it")(test)
+    return cast("Test", pytest.mark.real_data(marked))
+
+
+def name_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables that the studies' settings use; the teacher is not there."""
+    monkeypatch.setenv("BISTILL_DATA", str(DATA))
+    monkeypatch.setenv("BISTILL_TEACHER", "teacher")
 
 
 @cache

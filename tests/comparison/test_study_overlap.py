@@ -1,8 +1,12 @@
 """What of a test set stands in a text is counted word by word."""
 
+import shlex
+import subprocess
+import sys
+
 import pytest
 from datasets import Dataset
-from studies import load_script
+from studies import FOLDER, ROOT, load_script, name_data, on_real_data
 
 TEN = "one two three four five six seven eight nine ten"
 
@@ -51,3 +55,15 @@ def test_inputs_are_distinct_and_contexts_taken_by_the_sentence(script):
     assert script.inputs_of(Dataset.from_dict({"tokens": [["A", "b"]], "tags": [["O", "O"]]})) == {
         "tokens": [("a", "b")]
     }
+
+
+@on_real_data
+@pytest.mark.parametrize("page", ["en-sw", "en-yo"])
+def test_the_pages_tables_are_what_their_commands_print(page, monkeypatch):
+    name_data(monkeypatch)
+    text = (FOLDER / f"{page}.md").read_text(encoding="utf-8")
+    (command,) = (line for line in text.splitlines() if line.startswith("python docs/studies/overlap.py "))
+    _, *words = shlex.split(command)
+    printed = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.count("\n") > 2
+    assert f"\n\n{printed}\n" in text

@@ -1,31 +1,20 @@
 """The studies' tables are what their kept predictions give on the real labels."""
 
 import csv
-import os
 import shutil
-from pathlib import Path
 
 import pytest
-from studies import load_script
+from studies import FOLDER, load_script, name_data, on_real_data
 
 from bistill_hub.cli.recipe_options import load_compared
 from bistill_hub.comparison.report import NAME
 
-VARIABLE = "BISTILL_TEST_DATA"
-ROOT = Path(__file__).resolve().parents[2]
-STUDIES = ROOT / "docs" / "studies"
 IN_FP32 = (
     "bilingual.precision=fp32",
     "bilingual.teacher_precision=fp32",
     "tasks.ner.distillation.precision=fp32",
     "tasks.ner.distillation.teacher_precision=fp32",
 )
-FOLDER = Path(os.environ.get(VARIABLE) or ROOT.parent / "shared" / "data")
-
-pytestmark = [
-    pytest.mark.real_data,
-    pytest.mark.skipif(not (FOLDER / "ner").is_dir(), reason=f"{VARIABLE} names no folder with ner/ in it"),
-]
 
 
 def rows_of(file):
@@ -41,6 +30,7 @@ def as_number(text):
         return text
 
 
+@on_real_data
 @pytest.mark.parametrize(
     ("study", "recipe", "settings", "tasks", "assignments"),
     [
@@ -52,10 +42,9 @@ def as_number(text):
 def test_tables_and_page_are_those_of_the_kept_predictions(
     study, recipe, settings, tasks, assignments, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("BISTILL_DATA", str(FOLDER))
-    monkeypatch.setenv("BISTILL_TEACHER", "teacher")
-    pair, own = load_compared(recipe, tasks, assignments, STUDIES / f"{settings}.toml")
-    script, folder, output = load_script("pool"), STUDIES / study, tmp_path / study
+    name_data(monkeypatch)
+    pair, own = load_compared(recipe, tasks, assignments, FOLDER / f"{settings}.toml")
+    script, folder, output = load_script("pool"), FOLDER / study, tmp_path / study
     output.mkdir()
     page = output.with_suffix(".md")
     shutil.copyfile(folder.with_suffix(".md"), page)
