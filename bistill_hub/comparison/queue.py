@@ -40,6 +40,7 @@ def work_through(rows: Sequence[Row], folder: Path, failed: dict[Asked, str], *,
             finished is kept.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(stderr=True, quiet=not progress)
     places = _Places(folder)
@@ -57,7 +58,7 @@ def work_through(rows: Sequence[Row], folder: Path, failed: dict[Asked, str], *,
                 continue
             if error is not None:
                 failed[row.asked] = error
-                console.print(f"[red]failed:[/red] {error}", markup=True, highlight=False)
+                console.print(f"[red]failed:[/red] {escape(error)}", highlight=False)
         if len(waiting) == len(left):
             console.print(f"{len(left)} rows wait for what others are doing")
             while all(map(places.in_other_hands, places_of_others)):

@@ -224,13 +224,13 @@ def test_a_stopped_comparison_tells_what_there_is_and_goes_on_to_the_same_bytes(
 
 def test_a_contender_that_fails_stops_no_other_and_is_tried_again_by_the_next_command(pair, copied, monkeypatch):
     def failing(recipe, *_args, **_kwargs):
-        raise RuntimeError("the machine is out of\nmemory")
+        raise RuntimeError("[/dev/shm] is out of\nmemory")
 
     tried = []
     with monkeypatch.context() as patch:
         patch.setattr(order, "distil_task", lambda *args, **kwargs: tried.append(1) or failing(*args))
         found = compare(pair, ["student_fine_tuned", *AGAINST], copied, progress=False)
-    error = "ner-phase-2: RuntimeError: the machine is out of"
+    error = "ner-phase-2: RuntimeError: [/dev/shm] is out of"
     assert found.failed == {Asked("student_fine_tuned", 0, "ner"): error}
     assert len(tried) == 1
     assert not found.missing
