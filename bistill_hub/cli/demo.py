@@ -42,5 +42,5 @@ def demo_command(output: Path, seed: int, fresh: bool, quiet: bool) -> None:
     console.print(loaded_table(shown.loaded))
     console.print(answer_table(shown.answers))
     console.print(f"[bold]{SYNTHETIC}[/bold]")
-    console.print(f"The card is {shown.repository / 'README.md'}", soft_wrap=True)
+    console.print(f"The card is {shown.repository / 'README.md'}", soft_wrap=True, markup=False)
     console.print(f"It took {shown.run.seconds / 60:.1f} minutes.")

@@ -76,9 +76,10 @@ def _print_plan(plan: Plan) -> None:
 
 
 def _stage_table(plan: Plan) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"Stages in {plan.output}")
+    table = Table(title=f"Stages in {escape(str(plan.output))}")
     table.add_column("stage", overflow="fold")
     table.add_column("state")
     table.add_column("updates", justify="right")
@@ -88,11 +89,12 @@ def _stage_table(plan: Plan) -> Table:
         updates = "unknown" if stage.updates is None else f"{stage.updates:,}" if stage.updates else ""
         time = "" if stage.seconds is None else _duration(stage.seconds)
         remark = "; ".join(text for text in (stage.reason, stage.note) if text)
-        table.add_row(stage.slug, stage.state, updates, time, remark)
+        table.add_row(stage.slug, stage.state, updates, time, escape(remark))
     return table
 
 
 def _source_table(plan: Plan) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="Sources")
@@ -103,7 +105,8 @@ def _source_table(plan: Plan) -> Table:
     for source in plan.sources:
         size = [] if source.megabytes is None else [f"{source.megabytes:,.3f} MB"]
         count = [] if source.count is None else [f"{source.count:,} {source.unit}"]
-        table.add_row(source.field, source.name, source.kind, ", ".join(size + count) or source.note)
+        content = ", ".join(size + count) or source.note
+        table.add_row(source.field, *map(escape, (source.name, source.kind, content)))
     return table
 
 

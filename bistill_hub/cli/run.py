@@ -207,4 +207,4 @@ def print_run(finished: RunResult) -> None:
     if finished.results:
         print_table(score_table(finished.results), console)
     if finished.repository is not None:
-        console.print(f"The pair is in {finished.repository}", soft_wrap=True)
+        console.print(f"The pair is in {finished.repository}", soft_wrap=True, markup=False)

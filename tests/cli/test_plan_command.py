@@ -55,6 +55,16 @@ def refused(result, *parts):
         assert str(part) in error, error
 
 
+def test_names_in_brackets_are_shown_as_they_are(call, encoder_words, text_files, tmp_path):
+    text = tmp_path / "sw[old].txt"
+    text.write_bytes(text_files["sw"].read_bytes())
+    words = [f"target.text={text}" if word.startswith("target.text=") else word for word in encoder_words]
+    result = call("plan", *words, "--output", tmp_path / "[red]runs", "--no-trial")
+    assert result.exit_code == 0, result.output
+    assert "sw[old].txt" in result.output
+    assert "[red]runs" in result.output
+
+
 def test_stages_sources_and_teacher_are_shown_and_nothing_is_written(call, words, tmp_path):
     result = call("plan", *words, "--no-trial")
     assert result.exit_code == 0, result.output
