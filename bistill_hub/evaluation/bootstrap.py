@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_KEPT_ENTRIES = 10_000_000
+"""Up to so many numbers, 80 MB, draws are kept for the next model: a comparison makes the same ones for all of them."""
 
 
 def bootstrap_scores(
@@ -28,8 +32,21 @@ def bootstrap_scores(
         [resamples] scores.
     """
     examples = len(statistics)
-    draws = np.random.default_rng(seed).multinomial(examples, np.full(examples, 1 / examples), size=resamples)
-    return np.asarray(main_score(draws @ statistics))
+    drawn = _kept_draws if examples * resamples <= _KEPT_ENTRIES else _draws
+    # Products of floats are the fast ones, and exact for counts, which therefore come back as what they were.
+    summed = drawn(examples, resamples, seed) @ np.asarray(statistics, np.float64)
+    return np.asarray(main_score(summed.astype(np.result_type(statistics, np.int64), copy=False)))
+
+
+def _draws(examples: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each example is drawn in each resample, [resamples, examples]; not to be written into."""
+    shares = np.full(examples, 1 / examples)
+    drawn = np.random.default_rng(seed).multinomial(examples, shares, size=resamples).astype(np.float64)
+    drawn.flags.writeable = False
+    return drawn
+
+
+_kept_draws = lru_cache(maxsize=2)(_draws)
 
 
 def interval(scores: NDArray[np.float64], coverage: float = 0.95) -> tuple[float, float]:

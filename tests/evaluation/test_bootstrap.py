@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from bistill_hub.evaluation import bootstrap
 from bistill_hub.evaluation.bootstrap import bootstrap_scores, interval
 from bistill_hub.tasks import get_task
 
@@ -105,3 +106,15 @@ def test_the_interval_leaves_out_equal_shares_at_both_ends(count, coverage):
 
 def test_the_interval_covers_95_percent_unless_told_otherwise():
     assert interval(np.arange(1001) / 1000) == pytest.approx((0.025, 0.975))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.float64])
+def test_kept_draws_are_those_that_would_be_drawn_and_counts_stay_counts(kind, monkeypatch):
+    statistics = np.random.default_rng(3).integers(0, 9, (40, 3)).astype(kind)
+    draws = np.random.default_rng(7).multinomial(40, np.full(40, 1 / 40), size=50)
+    expected = draws @ statistics
+    for most in (0, 10**6, 10**6):
+        monkeypatch.setattr(bootstrap, "_KEPT_ENTRIES", most)
+        found = bootstrap_scores(statistics, lambda sums: sums, resamples=50, seed=7)
+        assert found.dtype == expected.dtype
+        assert (found == expected).all()
