@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from bistill_hub.cards.sections import read_section
 from bistill_hub.cli.check import check_command
 from bistill_hub.cli.group import _Commands
+from bistill_hub.pipeline.portable import published_sha256
 
 
 @pytest.fixture
@@ -47,8 +48,10 @@ def test_what_only_a_person_can_tell_ends_it(check, runs, ner_files, tmp_path):
     folder = shutil.copytree(runs["bert"].repository, tmp_path / "copy")
     recipe = json.loads((folder / "recipe.json").read_text())
     recipe["unverified"] = ["text: its\x1b[2J licence"]
+    former, recipe["sha256"] = recipe["sha256"], published_sha256(recipe)
     (folder / "recipe.json").write_text(json.dumps(recipe))
-    card = folder / "README.md"
+    for file in (folder / "card.json", card := folder / "README.md"):
+        file.write_text(file.read_text().replace(former, recipe["sha256"]))
     limits = read_section(card.read_text(), "limits")
     card.write_text(card.read_text().replace(limits, f"{limits}\n{'and so on ' * 100}\n"))
     result = check(folder)

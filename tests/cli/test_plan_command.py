@@ -59,7 +59,7 @@ def test_names_in_brackets_are_shown_as_they_are(call, encoder_words, text_files
     text = tmp_path / "sw[old].txt"
     text.write_bytes(text_files["sw"].read_bytes())
     words = [f"target.text={text}" if word.startswith("target.text=") else word for word in encoder_words]
-    result = call("plan", *words, "--output", tmp_path / "[red]runs", "--no-trial")
+    result = call("plan", *words, "--output", "[red]runs", "--no-trial")
     assert result.exit_code == 0, result.output
     assert "sw[old].txt" in result.output
     assert "[red]runs" in result.output
