@@ -156,15 +156,14 @@ def _hours(seconds: float) -> str:
 def _findings_table(found: Comparison) -> Table:
     from rich.table import Table
 
-    from ..comparison.findings import expected_in_words, found_in_words, in_words, seeds_in_words, verdict
+    from ..comparison.findings import COLUMNS, cells
 
     of = " (synthetic)" if found.recipe.synthetic else ""
     table = Table(title=f"What the paper found, and what is so here{of}")
-    for name in ("task", "finding", "expected", "here", "so?", "seeds"):
+    for name in ("task", *COLUMNS):
         table.add_column(name, overflow="fold")
     for finding in found.findings:
-        words = (in_words, expected_in_words, found_in_words, verdict, seeds_in_words)
-        table.add_row(finding.task, *(each(finding) for each in words))
+        table.add_row(finding.task, *cells(finding))
     return table
 
 

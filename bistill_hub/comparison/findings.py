@@ -169,6 +169,15 @@ def _side(low: float | None, high: float | None, expected: float, *, level: bool
     return False if high < expected else None
 
 
+COLUMNS = ("finding", "expected", "here", "so?", "seeds")
+"""What tables of findings tell of each, behind the test."""
+
+
+def cells(finding: Finding) -> tuple[str, ...]:
+    """Say all that tables tell, in the order of `COLUMNS`."""
+    return tuple(say(finding) for say in (in_words, expected_in_words, found_in_words, verdict, seeds_in_words))
+
+
 def in_words(finding: Finding) -> str:
     """Say what was looked for."""
     label = CONTENDERS[finding.contender].label

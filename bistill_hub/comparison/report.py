@@ -13,7 +13,7 @@ from typing import Any
 from ..recipe import Recipe
 from .changes import TUNING
 from .contenders import CONTENDERS, STUDENT_NAME, TEACHER, differences
-from .findings import Finding, expected_in_words, findings_of, found_in_words, in_words, seeds_in_words, verdict
+from .findings import COLUMNS, Finding, cells, findings_of, verdict
 from .memory import Remembered
 from .origins import in_one, phase_1_teacher, task_teacher, worn_at_test, worn_in_words
 from .rows import Asked
@@ -206,19 +206,8 @@ def to_markdown(found: Comparison) -> str:
 
 def findings_table(findings: Sequence[Finding]) -> str:
     """Give the findings as a Markdown table, one a line."""
-    header = ["test", "finding", "expected", "here", "so?", "seeds"]
-    rows = [
-        [
-            f"{finding.task}, {finding.language}",
-            in_words(finding),
-            expected_in_words(finding),
-            found_in_words(finding),
-            verdict(finding),
-            seeds_in_words(finding),
-        ]
-        for finding in findings
-    ]
-    return _table(header, rows)
+    rows = [[f"{finding.task}, {finding.language}", *cells(finding)] for finding in findings]
+    return _table(["test", *COLUMNS], rows)
 
 
 def _score_section(found: Comparison, task: str, role: str, scores: Sequence[Score]) -> list[str]:
