@@ -72,7 +72,8 @@ class EntityF1(evaluate.Metric):
 
     def _compute(self, predictions: list[list[str]], references: list[list[str]]) -> dict[str, float]:
         _check(predictions, references)
-        gold, predicted = Entities(references, IOB2), Entities(predictions, IOB2)
+        # seqeval looks at every word in turn, which is most of the time: words behind the last entity need no look.
+        gold, predicted = (Entities([_without_end(tags) for tags in each], IOB2) for each in (references, predictions))
         # What seqeval's own report runs in strict mode, less its macro averages, which warn where there is no entity.
         options: dict[str, Any] = {
             "scheme": IOB2,
@@ -88,6 +89,14 @@ class EntityF1(evaluate.Metric):
         for place, kind in enumerate(sorted(gold.unique_tags | predicted.unique_tags)):
             scores |= {f"{kind}.{name}": float(values[place]) for name, values in zip(names, by_type, strict=True)}
         return scores
+
+
+def _without_end(tags: list[str]) -> list[str]:
+    """Leave out the words outside any entity that a sentence ends in; entities keep their places."""
+    end = len(tags)
+    while end and tags[end - 1] == "O":
+        end -= 1
+    return tags[:end]
 
 
 def _check(predictions: list[list[str]], references: list[list[str]]) -> None:

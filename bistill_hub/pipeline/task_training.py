@@ -37,6 +37,7 @@ from ..teacher import (
     load_task_model,
     load_tokenizer,
 )
+from .development import on_development_data
 from .manifest import WORK_FOLDER
 from .portable import shown_name
 from .preflight import TaskData
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from .stage_files import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE
 from .target_text import encode_target_text, with_unlabelled
-from .training import best_of, common_arguments, last_loss
+from .training import common_arguments, last_loss
 
 
 def tune_teacher(
@@ -114,12 +115,11 @@ def tune_teacher(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     curve = read_log(work)
-    metric = f"eval_{task.main_metric}"
     return {
         "curve": curve,
         "settings": _told(settings),
         **last_loss(curve),
-        "validation": best_of(curve, metric, max),
+        **on_development_data(data, curve, settings, warn=not (recipe.smoke or random_weights)),
         **language,
     }
 
@@ -250,7 +250,7 @@ def distil_task(
         "density": delta.density,
         "entries": delta.entries,
         **last_loss(curve),
-        "validation": best_of(curve, f"eval_{task.main_metric}", max),
+        **on_development_data(data, curve, settings, warn=not recipe.smoke),
     }
 
 

@@ -97,7 +97,7 @@ class Ner(TokenClassification):
 
     def labels(self, dataset: Dataset) -> tuple[str, ...]:
         """Return O, then B- and I- of each entity type in alphabetical order, both even where only one occurs."""
-        types = {tag[2:] for tags in dataset["tags"] for tag in tags if tag != self.outside}
+        types = {tag[2:] for tags in dataset["tags"][:] for tag in tags if tag != self.outside}
         return (self.outside, *(f"{prefix}-{kind}" for kind in sorted(types) for prefix in "BI"))
 
     def score(self, dataset: Dataset, predictions: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -111,7 +111,7 @@ class Ner(TokenClassification):
         check_lengths(dataset, predictions)
         # In memory: two evaluations at a time would otherwise wait for each other's cache file.
         metric = EntityF1(keep_in_memory=True)
-        return metric.compute(predictions=[list(tags) for tags in predictions], references=list(dataset["tags"]))
+        return metric.compute(predictions=[list(tags) for tags in predictions], references=dataset["tags"][:])
 
     def statistics(self, dataset: Dataset, predictions: Sequence[Sequence[str]]) -> NDArray[np.int64 | np.float64]:
         """Count true positive, false positive and false negative entities of each sentence, [n_sentences, 3].
@@ -121,7 +121,7 @@ class Ner(TokenClassification):
         """
         check_lengths(dataset, predictions)
         counts = np.zeros((len(dataset), 3), dtype=np.int64)
-        for row, (gold_tags, predicted_tags) in enumerate(zip(dataset["tags"], predictions, strict=True)):
+        for row, (gold_tags, predicted_tags) in enumerate(zip(dataset["tags"][:], predictions, strict=True)):
             gold, predicted = entities(gold_tags), entities(predicted_tags)
             counts[row] = len(gold & predicted), len(predicted - gold), len(gold - predicted)
         return counts
@@ -134,7 +134,7 @@ class Ner(TokenClassification):
 
     def trivial(self, dataset: Dataset, labels: Sequence[str], training: Dataset | None = None) -> list[list[str]]:
         """Predict that no word belongs to an entity, whatever the training set."""
-        return [[self.outside] * len(tokens) for tokens in dataset["tokens"]]
+        return [[self.outside] * len(tokens) for tokens in dataset["tokens"][:]]
 
 
 def entities(tags: Sequence[str]) -> set[Entity]:

@@ -88,12 +88,12 @@ class Nli(Task):
 
     def labels(self, dataset: Dataset) -> tuple[str, ...]:
         """Return those of `LABELS` that occur, in that order."""
-        found = set(dataset["label"])
+        found = set(dataset["label"][:])
         return tuple(label for label in LABELS if label in found)
 
     def check_labels(self, dataset: Dataset, labels: Sequence[str], file: str) -> None:
         """Refuse a development or test set with a label that training lacks; see `Task.check_labels`."""
-        for row, label in enumerate(dataset["label"]):
+        for row, label in enumerate(dataset["label"][:]):
             if label not in labels:
                 raise InputError(
                     f"example {row} (counted from 0) has a label that the training data lack; "
@@ -127,7 +127,7 @@ class Nli(Task):
             encoded = _encode_pairs(tokenizer, batch["premise"], batch["hypothesis"], max_length)
             for name in inputs:
                 columns[name] += encoded[name]
-        columns["labels"] = [ids[label] for label in dataset["label"]]
+        columns["labels"] = [ids[label] for label in dataset["label"][:]]
         columns["example"] = list(range(len(dataset)))
         types = {name: List(Value(INPUT_TYPES[name])) for name in inputs}
         types |= {"labels": Value("int64"), "example": Value("int32")}
@@ -166,7 +166,7 @@ class Nli(Task):
 
         _check_number(dataset, predictions)
         # In memory: two evaluations at a time would otherwise wait for each other's cache file.
-        return Accuracy(keep_in_memory=True).compute(predictions=list(predictions), references=list(dataset["label"]))
+        return Accuracy(keep_in_memory=True).compute(predictions=list(predictions), references=dataset["label"][:])
 
     def statistics(self, dataset: Dataset, predictions: Sequence[str]) -> NDArray[np.int64 | np.float64]:
         """Return whether each example is correct, and 1, [n_examples, 2].
@@ -175,7 +175,7 @@ class Nli(Task):
             ValueError: there are more or fewer predictions than gold labels.
         """
         _check_number(dataset, predictions)
-        correct = [gold == predicted for gold, predicted in zip(dataset["label"], predictions, strict=True)]
+        correct = [gold == predicted for gold, predicted in zip(dataset["label"][:], predictions, strict=True)]
         return np.stack([np.array(correct, dtype=np.int64), np.ones(len(correct), dtype=np.int64)], axis=1)
 
     def main_score(self, statistics_sum: ArrayLike) -> NDArray[np.float64]:
@@ -189,7 +189,7 @@ class Nli(Task):
         Without a training set the counts are those of `dataset` itself, which makes the baseline as strong as a
         constant can be. Of equally frequent labels the first in `labels` is taken.
         """
-        counts = Counter((dataset if training is None else training)["label"])
+        counts = Counter((dataset if training is None else training)["label"][:])
         return [max(labels, key=lambda label: counts[label])] * len(dataset)
 
 

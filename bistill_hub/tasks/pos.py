@@ -92,7 +92,7 @@ class Pos(TokenClassification):
             InputError: as there, or no sentence has a tagged word.
         """
         dataset = super().read(source)
-        if not any(dataset["tags"]):
+        if not any(dataset["tags"][:]):
             raise InputError(
                 "no sentence has a tagged word",
                 file=source_file(source),
@@ -102,7 +102,7 @@ class Pos(TokenClassification):
 
     def labels(self, dataset: Dataset) -> tuple[str, ...]:
         """Return the tags that occur, in alphabetical order."""
-        return tuple(sorted(set(chain.from_iterable(dataset["tags"]))))
+        return tuple(sorted(set(chain.from_iterable(dataset["tags"][:]))))
 
     def score(self, dataset: Dataset, predictions: Sequence[Sequence[str]]) -> dict[str, float]:
         """Return what `bistill_hub.metrics.Accuracy` does over words: overall and by tag, such as "NOUN.f1".
@@ -116,7 +116,7 @@ class Pos(TokenClassification):
         # In memory: two evaluations at a time would otherwise wait for each other's cache file.
         metric = Accuracy(keep_in_memory=True)
         return metric.compute(
-            predictions=list(chain.from_iterable(predictions)), references=list(chain.from_iterable(dataset["tags"]))
+            predictions=list(chain.from_iterable(predictions)), references=list(chain.from_iterable(dataset["tags"][:]))
         )
 
     def statistics(self, dataset: Dataset, predictions: Sequence[Sequence[str]]) -> NDArray[np.int64 | np.float64]:
@@ -127,7 +127,7 @@ class Pos(TokenClassification):
         """
         check_lengths(dataset, predictions)
         counts = np.zeros((len(dataset), 2), dtype=np.int64)
-        for row, (gold, predicted) in enumerate(zip(dataset["tags"], predictions, strict=True)):
+        for row, (gold, predicted) in enumerate(zip(dataset["tags"][:], predictions, strict=True)):
             counts[row] = sum(one == other for one, other in zip(gold, predicted, strict=True)), len(gold)
         return counts
 
@@ -142,9 +142,9 @@ class Pos(TokenClassification):
         Without a training set the counts are those of `dataset` itself, which makes the baseline as strong as a
         constant can be. Of equally frequent tags the first in `labels` is taken.
         """
-        counts = Counter(chain.from_iterable((dataset if training is None else training)["tags"]))
+        counts = Counter(chain.from_iterable((dataset if training is None else training)["tags"][:]))
         majority = max(labels, key=lambda label: counts[label])
-        return [[majority] * len(tokens) for tokens in dataset["tokens"]]
+        return [[majority] * len(tokens) for tokens in dataset["tokens"][:]]
 
     def _conllu_sentences(self, source: LabelledSource) -> Iterator[Sentence]:
         id_source = source.model_copy(update={"columns": {**source.columns, "tokens": str(_ID_COLUMN)}})

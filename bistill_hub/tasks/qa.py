@@ -193,7 +193,7 @@ class QuestionAnswering(Task):
             if score > best[example]:
                 best[example] = score
                 spans[example] = starts[positions[first]], ends[positions[last]]
-        return [_piece(context, *span) for context, span in zip(dataset["context"], spans.tolist(), strict=True)]
+        return [_piece(context, *span) for context, span in zip(dataset["context"][:], spans.tolist(), strict=True)]
 
     def score(self, dataset: Dataset, predictions: Sequence[str]) -> dict[str, float]:
         """Return what `bistill_hub.metrics.SpanAnswers` does: "f1", "exact_match" and "number".
@@ -239,7 +239,7 @@ class QuestionAnswering(Task):
         if training is not None:
             length = max(1, round(float(np.mean([len(texts[0].split()) for texts in _gold(training)]))))
         predictions = []
-        for identifier, context in zip(dataset["id"], dataset["context"], strict=True):
+        for identifier, context in zip(dataset["id"][:], dataset["context"][:], strict=True):
             words = list(re.finditer(r"\S+", context))
             draw = int.from_bytes(hashlib.sha256(identifier.encode("utf-8")).digest())
             first = draw % max(1, len(words) - length + 1)
@@ -365,7 +365,7 @@ def _piece(context: str, start: int, end: int) -> str:
 
 
 def _gold(dataset: Dataset) -> list[list[str]]:
-    return [answers["text"] for answers in dataset["answers"]]
+    return [answers["text"] for answers in dataset["answers"][:]]
 
 
 def _answer_language(dataset: Dataset) -> str | None:

@@ -122,7 +122,7 @@ class TokenClassification(Task):
 
     def check_labels(self, dataset: Dataset, labels: Sequence[str], file: str) -> None:
         """Refuse a development or test set with a tag that training lacks; see `Task.check_labels`."""
-        for row, tags in enumerate(dataset["tags"]):
+        for row, tags in enumerate(dataset["tags"][:]):
             for tag in tags:
                 if tag not in labels:
                     raise InputError(
@@ -215,7 +215,7 @@ class TokenClassification(Task):
         """
         if len(logits) != len(features):
             raise ValueError(f"{len(logits)} arrays of logits for {len(features)} features")
-        predictions = [[self.outside] * len(tokens) for tokens in dataset["tokens"]]
+        predictions = [[self.outside] * len(tokens) for tokens in dataset["tokens"][:]]
         for example, firsts, scores in zip(features["example"], features["words"], logits, strict=True):
             scores, firsts = np.asarray(scores), np.asarray(firsts)
             if scores.ndim != 2 or scores.shape[0] < len(firsts) or scores.shape[1] != len(labels):
@@ -281,7 +281,7 @@ def check_lengths(dataset: Dataset, predictions: Sequence[Sequence[str]]) -> Non
     """
     if len(predictions) != len(dataset):
         raise ValueError(f"predictions for {len(predictions)} sentences, gold tags for {len(dataset)}")
-    for row, (gold, predicted) in enumerate(zip(dataset["tags"], predictions, strict=True)):
+    for row, (gold, predicted) in enumerate(zip(dataset["tags"][:], predictions, strict=True)):
         if len(gold) != len(predicted):
             raise ValueError(f"sentence {row}: {len(predicted)} predictions for {len(gold)} words")
 

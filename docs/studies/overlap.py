@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets import Dataset
 
@@ -47,27 +48,44 @@ def inputs_of(dataset: Dataset) -> dict[str, list[tuple[str, ...]]]:
     return found
 
 
-def overlap(inputs: Iterable[tuple[str, ...]], lines: Iterable[str]) -> dict[str, int]:
+class Text(NamedTuple):
+    """A text, prepared for looking in it.
+
+    Attributes:
+        lines: The words of each distinct line.
+        joined: All lines, their words between single spaces.
+        rows: What stands in it eight words in a row.
+    """
+
+    lines: set[tuple[str, ...]]
+    joined: str
+    rows: set[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, lines: Iterable[str]) -> Text:
+        """Prepare the lines of a text."""
+        words = [words_of(line) for line in lines]
+        rows = {row for each in words for row in _in_a_row(each)}
+        return cls(set(words), "\n".join(f" {' '.join(each)} " for each in words), rows)
+
+
+def overlap(inputs: Iterable[tuple[str, ...]], text: Text) -> dict[str, int]:
     """Count how many inputs stand in a text.
 
     Args:
         inputs: Words of each.
-        lines: The text's lines.
+        text: The text.
 
     Returns:
         `inputs`, and of these `a line`, `within a line` and `eight words in a row`.
     """
-    text = [words_of(line) for line in lines]
-    whole = set(text)
-    joined = "\n".join(f" {' '.join(words)} " for words in text)
-    rows = {row for words in text for row in _in_a_row(words)}
     counts = dict.fromkeys(COUNTED, 0)
     for words in inputs:
         counts["inputs"] += 1
-        counts["a line"] += words in whole
-        long = len(words) >= LEAST_WITHIN and words not in whole
-        counts["within a line"] += long and f" {' '.join(words)} " in joined
-        counts["eight words in a row"] += any(row in rows for row in _in_a_row(words))
+        counts["a line"] += words in text.lines
+        long = len(words) >= LEAST_WITHIN and words not in text.lines
+        counts["within a line"] += long and f" {' '.join(words)} " in text.joined
+        counts["eight words in a row"] += any(row in text.rows for row in _in_a_row(words))
     return counts
 
 
@@ -89,8 +107,9 @@ def main() -> None:
         for task in recipe.tasks:
             if task.test_target is not None:
                 found[task.name] = inputs_of(get_task(task.name).read(task.test_target))
+        text = Text.of(recipe.target.text)
         counts = {
-            (task, column): overlap(inputs, recipe.target.text)
+            (task, column): overlap(inputs, text)
             for task, by_column in found.items()
             for column, inputs in by_column.items()
         }

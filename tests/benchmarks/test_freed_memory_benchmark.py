@@ -1,10 +1,9 @@
 """The benchmark of freed memory takes turns, and tells what it counted in each."""
 
 import os
-import subprocess
-import sys
 
 import pytest
+from fresh import run_fresh
 
 from benchmarks.freed_memory import GIVEN_BACK, KEPT, rows
 from benchmarks.report import CHECKOUT
@@ -13,14 +12,9 @@ from bistill_hub.freed_memory import VARIABLES
 
 def run(*options, **variables):
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.freed_memory", "--small", "--steps", "13", *options],
-        cwd=CHECKOUT,
-        env={**environment, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["freed_memory", "--small", "--steps", "13", *options]
+    code = f"import runpy, sys; sys.argv = {words}; runpy.run_module('benchmarks.freed_memory', run_name='__main__')"
+    return run_fresh(code, cwd=CHECKOUT, env={**environment, **variables})
 
 
 @pytest.mark.parametrize("phase", ["1", "2"])

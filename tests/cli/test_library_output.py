@@ -1,8 +1,6 @@
 """What transformers, datasets and the Hub's client print beside a command: no reports, and with --quiet no bars."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 from fresh import run_fresh
@@ -22,13 +20,9 @@ def test_a_command_reports_on_no_model_and_draws_no_bar_when_it_is_to_be_quiet(
     words = ["trim", str(tiny_teacher_dirs["bert"]), "--source", "en", "--target", "sw", "--license", "mit"]
     words += [f"--corpus={code}={text_files[code]}" for code in ("en", "sw")]
     words += ["-o", str(tmp_path / "out"), "--min-token-probability", "0.003", "--speed-seconds", "0"]
-    done = subprocess.run(
-        [sys.executable, "-m", "bistill_hub", *words, *(["--quiet"] if quiet else [])],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        check=True,
-    )
+    words += ["--quiet"] if quiet else []
+    done = run_fresh(f"from bistill_hub.cli import main; main({words})", env=environment())
+    assert done.returncode == 0, done.stderr
     assert "The pair is in" in done.stdout
     for noise in ("Loading weights", "LOAD REPORT", "UNEXPECTED", "MISSING"):
         assert noise not in done.stderr

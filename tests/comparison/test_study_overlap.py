@@ -36,12 +36,12 @@ def test_words_are_compared_without_case_punctuation_and_composition(script):
     ],
 )
 def test_an_input_is_found_where_it_stands(script, line, counted):
-    assert script.overlap([script.words_of(TEN)], ["other", line]) == {"inputs": 1, **counted}
+    assert script.overlap([script.words_of(TEN)], script.Text.of(["other", line])) == {"inputs": 1, **counted}
 
 
 def test_three_words_are_looked_for_as_a_line_alone(script):
-    assert script.overlap([("a", "b", "c")], ["x a b c"])["within a line"] == 0
-    assert script.overlap([("a", "b", "c")], ["a b c"])["a line"] == 1
+    assert script.overlap([("a", "b", "c")], script.Text.of(["x a b c"]))["within a line"] == 0
+    assert script.overlap([("a", "b", "c")], script.Text.of(["a b c"]))["a line"] == 1
 
 
 def test_inputs_are_distinct_and_contexts_taken_by_the_sentence(script):
