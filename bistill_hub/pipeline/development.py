@@ -27,28 +27,31 @@ def on_development_data(
 
     Returns:
         `validation`, the best score (a fraction; None if none was logged), `validation_trivial`, the baseline's on the
-        same examples, and `warning` where the former is not above the latter.
+        same examples, `reached`, the two in words where there is a score, and `warning` where it is not above the
+        baseline.
     """
     task = data.task
     best = best_of(curve, f"eval_{task.main_metric}", max)
     guessed = task.trivial(data.validation, data.labels, data.train)
     trivial = float(task.main_score(task.statistics(data.validation, guessed).sum(axis=0)))
-    reached: dict[str, Any] = {"validation": best, "validation_trivial": trivial}
-    if warn and best is not None and (best < trivial or math.isclose(best, trivial)):
-        reached["warning"] = _warning(data, best, trivial, settings)
-    return reached
+    facts: dict[str, Any] = {"validation": best, "validation_trivial": trivial}
+    if best is None:
+        return facts
+    facts["reached"] = (
+        f"best {task.main_metric} on development data {100 * best:.1f} %, trivial baseline {100 * trivial:.1f} %"
+    )
+    if warn and (best < trivial or math.isclose(best, trivial)):
+        facts["warning"] = _warning(data, settings)
+    return facts
 
 
-def _warning(data: TaskData, best: float, trivial: float, settings: SparseSettings | TaskTeacher) -> str:
-    task, field = data.task, f"tasks.{data.task.name}"
+def _warning(data: TaskData, settings: SparseSettings | TaskTeacher) -> str:
+    field = f"tasks.{data.task.name}"
     if isinstance(settings, TaskTeacher):
-        trained, trains, passes = "task teacher", f"{field}.teacher", f"{settings.epochs:g}"
-        found = "it has nothing that a student could learn from it"
+        found, trains, passes = "nothing that a student could learn from it", f"{field}.teacher", settings.epochs
     else:
-        trained, trains, passes = "student", f"{field}.distillation", f"{settings.sparse_epochs:g}"
-        found = "it has learnt nothing of the task"
+        found, trains, passes = "nothing of the task", f"{field}.distillation", settings.sparse_epochs
     return (
-        f"on development data the {trained}'s best {task.main_metric} is {100 * best:.1f} %, the trivial "
-        f"baseline's {100 * trivial:.1f} %: {found}. Try another {trains}.learning_rate "
-        f"({settings.learning_rate:g} now), or more epochs ({passes} now)"
+        f"on development data it is not above the trivial baseline, so it has learnt {found}. Try another "
+        f"{trains}.learning_rate ({settings.learning_rate:g} now), or more epochs ({passes:g} now)"
     )

@@ -84,7 +84,8 @@ def do_stages(
     Args:
         stages: The stages.
         folder: The run's folder.
-        progress: Say which stage is done. What a stage warns of (`warning` among its facts) is said in any case.
+        progress: Say which stage is done, and what it has reached (`reached` among its facts). What it warns of
+            (`warning`) is said in any case.
         before: Records of stages that these need and that are none of them.
         together: The processes that do them.
         place_of: Tells a stage's folder from the stage and what goes into it; by default it is called by the stage's
@@ -102,7 +103,6 @@ def do_stages(
         BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
     """
     from rich.console import Console
-    from rich.markup import escape
 
     if together.count != started_processes():
         raise InputError(
@@ -114,7 +114,6 @@ def do_stages(
     # `accelerate launch` hands down a precision of its own: the recipe says what is computed in what.
     os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     console = Console(stderr=True, quiet=not progress)
-    warnings = Console(stderr=True, soft_wrap=True, highlight=False)  # told without progress, too
     records = list(before)
     for number, stage in enumerate(stages, 1):
         done = by_name(records)
@@ -132,11 +131,21 @@ def do_stages(
                 records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
             if keep is not None:
                 keep(records[-1])
-            if together.main and "warning" in records[-1].facts:
-                warnings.print(f"[yellow]{stage.name}:[/yellow] {escape(records[-1].facts['warning'])}")
+            if together.main:
+                _tell(stage, records[-1].facts, progress)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _explained(error, stage, folder) from error
     return records
+
+
+def _tell(stage: Stage, facts: Mapping[str, Any], progress: bool) -> None:
+    """Say what a stage has reached, if progress is wanted, and what it warns of."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for fact, wanted, style in (("reached", progress, None), ("warning", True, "yellow")):
+        if wanted and fact in facts:
+            console.print(f"{stage.name}: {facts[fact]}", style=style, markup=False)
 
 
 def _state(stage: Stage, place: Path, inputs: Mapping[str, Any]) -> str:

@@ -138,7 +138,9 @@ def distil_bilingually(
     carry_modules(str(student), folder)
     for name in (STUDENT_FILE, TOKEN_MAP_FILE):
         (folder / name).write_bytes((student / name).read_bytes())
-    return {"settings": settings.model_dump(), "curve": curve, "loss": best_of(curve, "eval_loss", min)}
+    loss = best_of(curve, "eval_loss", min)
+    reached = {} if loss is None else {"reached": f"least loss on held-out text {loss:.4f}"}
+    return {"settings": settings.model_dump(), "curve": curve, "loss": loss, **reached}
 
 
 def _known(
