@@ -34,7 +34,7 @@ def as_number(text):
 @pytest.mark.parametrize(
     ("study", "recipe", "settings", "tasks", "assignments"),
     [
-        ("en-sw", "en_sw", "en-sw", "ner,pos,qa", ()),
+        ("en-sw", "en_sw", "en-sw", "ner,pos,nli,qa", ()),
         ("en-sw-ablations", "en_sw", "en-sw", "ner", IN_FP32),
         ("en-yo", "en_yo_mmbert", "en-yo", "ner", ()),
     ],

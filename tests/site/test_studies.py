@@ -62,7 +62,7 @@ def test_a_study_says_what_of_its_test_sets_the_student_reads(place):
     for words in counted:
         table = as_script(words, place=place).splitlines()
         assert [line.split(" | ")[0] for line in table[2:]] == [
-            f"| {task}" for task in words[words.index("--tasks") + 1].split(",") for _ in range(1 + (task == "qa"))
+            f"| {task}" for task in words[words.index("--tasks") + 1].split(",") for _ in range(1 + (task in ("nli", "qa")))
         ]
 
 
