@@ -1,11 +1,10 @@
 """A training that ends where the trivial baseline is says so, and what to change."""
 
-import miniature
 import pytest
 import tiny_tasks
-from untrained import untrained
+from compared import small_pair
 
-from bistill_hub import Recipe, run
+from bistill_hub import run
 from bistill_hub.pipeline.development import on_development_data
 from bistill_hub.pipeline.preflight import read_task
 from bistill_hub.tasks import get_task
@@ -18,26 +17,11 @@ TWO = {"dense_epochs": 1, "sparse_epochs": 3, "batch_size": 4, "learning_rate": 
 def recipe(tmp_path_factory):
     """Four tasks of eight examples each."""
     home = tmp_path_factory.mktemp("development")
-    lines = {code: map(miniature.text, miniature.sentences(code, 60)) for code in miniature.LANGUAGES}
-    text = {code: str(miniature.write_lines(home / f"{code}.txt", list(made))) for code, made in lines.items()}
-    tasks = tiny_tasks.write_tasks(home / "tasks")
-    return Recipe.make(
-        {
-            "name": "bistill-en-sw-development",
-            "source": {"code": "en", "name": "English", "text": text["en"]},
-            "target": {"code": "sw", "name": "Swahili", "text": text["sw"]},
-            "teacher": {"model": str(untrained("bert", home / "teacher"))},
-            "license": "apache-2.0",
-            "limits": "Made of a miniature world, for tests.",
-            "bilingual": {"steps": 0, "block_size": 48},
-            "speed": {"seconds": 0, "length": 16, "batch_size": 2},
-            "tasks": [
-                {"name": name, **tasks[name], "max_length": 64, "teacher": ONE, "distillation": TWO}
-                for name in ("ner", "nli", "pos", "qa")
-            ],
-            "synthetic": True,
-        }
-    )
+    tasks = [
+        {"name": name, **sources, "max_length": 64, "teacher": ONE, "distillation": TWO}
+        for name, sources in tiny_tasks.write_tasks(home / "tasks").items()
+    ]
+    return small_pair(home, tasks=tasks)
 
 
 @pytest.fixture(scope="module")
