@@ -32,6 +32,9 @@ Reader = Callable[[nn.Module, Tensor, Tensor, Tensor, "Tensor | None", float, fl
 to [batch, heads, queries, keys] (true or 0 where a query may look), the scores' factor and the dropout probability.
 Returns the output [batch, heads, positions, head size], or None for a layer that it does not read."""
 
+_PART_BYTES = 512 * 1024
+"""Of attention probabilities that are compared at once on a CPU."""
+
 _READER: ContextVar[Reader | None] = ContextVar("reader", default=None)
 
 
@@ -126,7 +129,7 @@ class KeptAttentions:
         formed_later = _is_worth_forming_again(query, key)
         output = torch.empty_like(value)
         kept = None if formed_later else value.new_empty((*query.shape[:-1], key.shape[-2]))
-        for part in _parts(query):
+        for part in _parts(query, key):
             probabilities = _probabilities(query[part], key[part], _of(mask, part), scaling)
             output[part] = torch.matmul(probabilities, value[part])
             if kept is not None:
@@ -238,7 +241,7 @@ class _ComparedAttention(torch.autograd.Function):
         ctx.scaling, ctx.targets_scaling = scaling, targets_scaling
         theirs = Attention(target, targets_scaling)
         output, sums = torch.empty_like(value), []
-        for part in _parts(query):
+        for part in _parts(query, key):
             probabilities = _probabilities(query[part], key[part], _of(mask, part), scaling)
             output[part] = torch.matmul(probabilities, value[part])
             wanted = theirs.probabilities(part).to(probabilities.dtype)
@@ -253,7 +256,7 @@ class _ComparedAttention(torch.autograd.Function):
         of_query, of_key, of_value = (torch.empty_like(tensor) for tensor in (query, key, value))
         # In float16 a loss that is scaled up for its small gradients would leave the range here.
         work = torch.float32 if query.dtype == torch.float16 else query.dtype
-        for part in _parts(query):
+        for part in _parts(query, key):
             probabilities = _probabilities(query[part], key[part], _of(mask, part), ctx.scaling)
             of_value[part] = torch.matmul(probabilities.transpose(2, 3), of_output[part])
             wanted = theirs.probabilities(part).to(probabilities.dtype)
@@ -276,15 +279,19 @@ def _is_worth_forming_again(query: Tensor, key: Tensor) -> bool:
     return query.element_size() >= 4 and (queries + keys) * size < queries * keys
 
 
-def _parts(query: Tensor) -> Sequence[slice]:
+def _parts(query: Tensor, key: Tensor) -> Sequence[slice]:
     """Say in which parts of a batch attention is compared.
 
-    Row by row on a CPU: what one row needs comes and goes in the processor's cache, where tensors of the whole batch
-    would be taken from the system and given back at each step of the way.
+    On a CPU in as many rows as `_PART_BYTES` hold the probabilities of, at least one: what they need comes and goes in
+    the processor's cache, where tensors of the whole batch would be taken from the system and given back at each step
+    of the way. Rows of short inputs go together, since each operation has a cost of its own.
     """
+    rows = query.shape[0]
     if query.device.type != "cpu":
         return [slice(None)]
-    return [slice(row, row + 1) for row in range(query.shape[0])]
+    of_a_row = query.shape[1] * query.shape[2] * key.shape[2] * query.element_size()
+    together = max(1, _PART_BYTES // max(1, of_a_row))
+    return [slice(start, min(start + together, rows)) for start in range(0, rows, together)]
 
 
 def _of(mask: Tensor | None, part: slice) -> Tensor | None:

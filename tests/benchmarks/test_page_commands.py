@@ -12,6 +12,8 @@ TINY = ("--vocabulary", "60", "--layers", "2", "--width", "16", "--rounds", "2")
 FURTHER = {
     "benchmarks.vocabulary": ("--megabytes", "0.3", "--tokens", "2000"),
     "benchmarks.distillation_step": (*SMALL, "--steps", "2"),
+    "benchmarks.freed_memory": ("--small", "--steps", "11"),
+    "benchmarks.attention_parts": SMALL,
     "benchmarks.update_split": (*SMALL, "--steps", "2"),
     "benchmarks.selection": SMALL,
     "benchmarks.sparse_memory": SMALL,

@@ -55,7 +55,9 @@ def plainly(query, key, value, target, real, *, padded):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_output_error_and_gradients_are_those_of_the_formula(padded):
+@pytest.mark.parametrize("part_bytes", [0, 512 * 1024], ids=["row by row", "at once"])
+def test_output_error_and_gradients_are_those_of_the_formula(padded, part_bytes, monkeypatch):
+    monkeypatch.setattr(distillation_reading, "_PART_BYTES", part_bytes)
     results = []
     for attend in (compare, plainly):
         query, key, value, target, real = tensors()
@@ -68,11 +70,10 @@ def test_output_error_and_gradients_are_those_of_the_formula(padded):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("in_parts", [True, False], ids=["row by row", "at once"])
-def test_a_teachers_query_and_key_do_for_its_probabilities(padded, in_parts, monkeypatch):
-    """And the batch may be compared as a whole, as it is on other devices than a CPU."""
-    if not in_parts:
-        monkeypatch.setattr(distillation_reading, "_parts", lambda _: [slice(None)])
+@pytest.mark.parametrize("part_bytes", [0, 512 * 1024], ids=["row by row", "at once"])
+def test_a_teachers_query_and_key_do_for_its_probabilities(padded, part_bytes, monkeypatch):
+    """And a batch may be compared in parts."""
+    monkeypatch.setattr(distillation_reading, "_PART_BYTES", part_bytes)
     (query, key, _, _, real), results = tensors(seed=3), []
     mask = real[:, None, None, :].expand(-1, 1, 5, -1) if padded else None
     theirs = Attention((query, key, mask), 0.7)
@@ -86,6 +87,24 @@ def test_a_teachers_query_and_key_do_for_its_probabilities(padded, in_parts, mon
         results.append([output, error, *(leaf.grad for leaf in leaves)])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rows", "positions", "dtype", "sizes"),
+    [
+        (32, 30, torch.float32, [32]),  # 14,400 bytes of probabilities a row
+        (20, 128, torch.float32, [2] * 10),  # 262,144 bytes
+        (5, 128, torch.float32, [2, 2, 1]),
+        (8, 128, torch.bfloat16, [4, 4]),
+        (3, 256, torch.float32, [1, 1, 1]),  # a row is more than may be compared at once
+        (0, 128, torch.float32, []),
+    ],
+)
+def test_short_rows_are_compared_together_and_each_once(rows, positions, dtype, sizes):
+    query = torch.empty(rows, 4, positions, 8, dtype=dtype)
+    parts = distillation_reading._parts(query, query)
+    assert [len(range(rows)[part]) for part in parts] == sizes
+    assert [row for part in parts for row in range(rows)[part]] == list(range(rows))
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["a mask of each row", "one mask for all"])
@@ -118,9 +137,9 @@ def test_what_takes_less_is_kept(positions, dtype, formed):
     torch.testing.assert_close(attention.probabilities(slice(1, 2)), expected[1:])
 
 
-def test_a_comparison_takes_memory_for_one_row_at_a_time():
+def test_long_rows_are_compared_one_at_a_time_which_takes_memory_for_one():
     """Beside what comes out: output, gradients, and what backward passes hand to each other."""
-    rows, heads, positions, size = 16, 4, 64, 8
+    rows, heads, positions, size = 16, 4, 256, 32
     query, key, value, of_output = (torch.randn(rows, heads, positions, size) for _ in range(4))
     theirs = Attention((torch.randn_like(query), torch.randn_like(key), None), 0.5)
     leaves = [each.requires_grad_() for each in (query, key, value)]
