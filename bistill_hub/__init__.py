@@ -15,6 +15,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .comparison.compare import compare
+    from .comparison.trainings import train_contenders
     from .distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
     from .distillation.sparse_fine_tuning import SparseFineTuningArguments
     from .distillation.task import (
@@ -93,6 +94,7 @@ _HOMES = {
     "run": "pipeline.run",
     "run_several": "pipeline.several",
     "smoke_recipe": "pipeline.smoke",
+    "train_contenders": "comparison.trainings",
     "train_language_delta": "pipeline.language_delta",
 }
 
@@ -137,6 +139,7 @@ __all__ = [
     "run",
     "run_several",
     "smoke_recipe",
+    "train_contenders",
     "train_language_delta",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,13 @@ import click
 from .recipe_options import load_compared, recipe_options
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from ..comparison.cost import Cost
     from ..comparison.report import Comparison
+    from ..comparison.rows import Asked
+    from ..comparison.trainings import Trainings
 
 FAILED = 1
 """Exit code where a contender failed."""
@@ -35,6 +39,9 @@ Examples:
     help="Contenders, or baselines, ablations, all, separated by commas.  [default: teacher and student alone]",
 )
 @click.option("--alone", is_flag=True, help="Do those that --against names, without teacher and student beside them.")
+@click.option(
+    "--train-only", is_flag=True, help="Tell what each training reaches on development data, and score no test set."
+)
 @click.option("--seeds", metavar="NUMBERS", default="0", show_default=True, help="Train each contender with each.")
 @click.option("--yes", is_flag=True, help="Do not ask before it begins.")
 @click.option("--dry-run", is_flag=True, help="Tell what is missing and what it would cost, and do nothing.")
@@ -49,6 +56,7 @@ def compare_command(
     set_file: Path | None,
     against: str,
     alone: bool,
+    train_only: bool,
     seeds: str,
     yes: bool,
     dry_run: bool,
@@ -77,6 +85,10 @@ def compare_command(
     A contender's recipe may have settings of its own, such as a learning rate that was chosen for it:
     --set contenders.from_scratch.bilingual.learning_rate=5e-4, or the same in the file. The table tells them.
 
+    Such a setting is chosen with --train-only: it trains what is asked for, tells what each training has reached on
+    held-out text and development data, and reads no test set; the table takes no notice. The same command without it
+    goes on from there.
+
     Exit code 1: a contender failed; the others are finished.
     """
     loaded, own = load_compared(recipe, tasks, assignments, set_file)
@@ -88,13 +100,21 @@ def compare_command(
     folder = output or default_output(loaded)
     words = [word.strip() for word in against.split(",") if word.strip()]
     numbers = _seeds(seeds)
-    cost = cost_of(loaded, words, folder, seeds=numbers, own=own, alone=alone, progress=not quiet)
+    cost = cost_of(
+        loaded, words, folder, seeds=numbers, own=own, alone=alone, train_only=train_only, progress=not quiet
+    )
     _print_cost(cost, folder)
     if dry_run:
         return
     if cost.to_do and not yes and on_a_terminal() and not click.confirm("Begin?", default=True):
         click.echo("Nothing was done.")
         return
+    if train_only:
+        from ..comparison.trainings import train_contenders
+
+        trained = train_contenders(loaded, words, folder, seeds=numbers, own=own, alone=alone, progress=not quiet)
+        _print_trainings(trained)
+        context.exit(FAILED if trained.failed else 0)
     found = compare(loaded, words, folder, seeds=numbers, own=own, alone=alone, progress=not quiet)
     _print_comparison(found, folder)
     context.exit(FAILED if any(asked.seed in numbers for asked in found.failed) else 0)
@@ -186,6 +206,32 @@ def _print_comparison(found: Comparison, folder: Path) -> None:
         print_table(_findings_table(found), console)
     if found.missing:
         console.print(f"Missing: {len(found.missing)} rows that earlier commands asked for", highlight=False)
-    for asked, error in found.failed.items():
-        console.print(f"Failed: {asked}: {error}", soft_wrap=True, highlight=False, markup=False)
+    _print_failed(found.failed, console)
     console.print(f"The table is {folder / f'{NAME}.md'}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _print_trainings(found: Trainings) -> None:
+    from rich.console import Console
+
+    from .printing import print_table
+    from .tables import number_table
+
+    console = Console()
+    of_text, of_task, guessed = "held-out losses", "development %", "trivial %"
+    table = number_table("What was reached", "contender", "seed", "stage", of_text, of_task, guessed, "minutes")
+    for each in found.finished:
+        losses = " ".join(f"{loss:#.4g}" for loss in each.held_out_losses)
+        scores = ("" if score is None else f"{100 * score:.1f}" for score in (each.development_score, each.trivial))
+        table.add_row(each.contender, str(each.seed), each.stage, losses, *scores, f"{each.seconds / 60:.1f}")
+    print_table(table, console)
+    for each in found.finished:
+        if each.warning:
+            said = f"{each.contender}, {each.stage}, seed {each.seed}: {each.warning}"
+            console.print(said, soft_wrap=True, highlight=False, markup=False)
+    _print_failed(found.failed, console)
+    console.print("No test set was scored; without --train-only the same command does.", highlight=False)
+
+
+def _print_failed(failed: Mapping[Asked, str], console: Console) -> None:
+    for asked, error in failed.items():
+        console.print(f"Failed: {asked}: {error}", soft_wrap=True, highlight=False, markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
@@ -65,18 +66,9 @@ def compare(
         BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
     """
     folder = Path(output_dir)
-    check_tasks(recipe)
-    seeds = checked_seeds(seeds)
-    refuse_fixed(own or {})
-    layers = load_config(recipe.teacher.model, recipe.teacher.revision).num_hidden_layers
-    contenders = chosen(recipe, against, layers, alone=alone)
-    derived_recipes(contenders, recipe, own)  # which refuses what cannot be compared, before anything is written
-    check_writable(folder)
-    with locked(folder, patience=PATIENCE):
-        recipe = pinned(recipe, folder, begun=(folder / ROWS_FILE).is_file())
-    recipes = derived_recipes(contenders, recipe, own)
+    begun = begin(recipe, against, folder, seeds=seeds, own=own, alone=alone)
+    recipe, recipes, data, seeds = begun.recipe, begun.recipes, begun.data, begun.seeds
     beside = derived_recipes([CONTENDERS[name] for name in ALWAYS if name not in recipes], recipe, own)
-    data = _looked_at(own_recipe(recipe), recipes, folder)
     failed: dict[Asked, str] = {}
 
     def note() -> None:
@@ -94,7 +86,7 @@ def compare(
 
     with locked(folder, patience=PATIENCE):
         note()
-    rows = in_order(contenders, recipes, seeds, data, progress=progress)
+    rows = in_order(begun.contenders, recipes, seeds, data, progress=progress)
     try:
         work_through(rows, folder, failed, progress=progress)
     except BaseException:  # stopped on the way, by Ctrl-C above all: what there is, is told
@@ -102,6 +94,52 @@ def compare(
             tell()
         raise
     return tell()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A comparison that may begin: what was asked for is there and can be compared.
+
+    Attributes:
+        recipe: The pair's recipe, with the commits that it reads.
+        contenders: Those that are asked for.
+        recipes: Their recipes by name.
+        data: The tasks' data by name.
+        seeds: The seeds, each once.
+    """
+
+    recipe: Recipe
+    contenders: tuple[Contender, ...]
+    recipes: dict[str, Recipe]
+    data: dict[str, TaskData]
+    seeds: tuple[int, ...]
+
+
+def begin(
+    recipe: Recipe,
+    against: Sequence[str],
+    folder: Path,
+    *,
+    seeds: Sequence[int],
+    own: Mapping[str, Changes] | None,
+    alone: bool,
+) -> Begun:
+    """Check what is asked for, and write down the commits that are read.
+
+    Raises:
+        InputError: as `compare`.
+    """
+    check_tasks(recipe)
+    seeds = checked_seeds(seeds)
+    refuse_fixed(own or {})
+    layers = load_config(recipe.teacher.model, recipe.teacher.revision).num_hidden_layers
+    contenders = chosen(recipe, against, layers, alone=alone)
+    derived_recipes(contenders, recipe, own)  # which refuses what cannot be compared, before anything is written
+    check_writable(folder)
+    with locked(folder, patience=PATIENCE):
+        recipe = pinned(recipe, folder, begun=(folder / ROWS_FILE).is_file())
+    recipes = derived_recipes(contenders, recipe, own)
+    return Begun(recipe, contenders, recipes, _looked_at(own_recipe(recipe), recipes, folder), seeds)
 
 
 def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

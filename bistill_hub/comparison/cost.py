@@ -24,7 +24,7 @@ from .changes import Changes
 from .compare import check_tasks, checked_seeds, in_order
 from .contenders import CONTENDERS, OF_TASK_TEACHER, chosen, own_recipe
 from .derived import derived_recipes, refuse_fixed
-from .rows import Row, finished_stages, is_started, place_of, score_name
+from .rows import Row, finished_stages, is_started, place_of, score_name, to_train
 
 _NOT_TIMED = {"steps", "evaluation_every", "evaluation_share", "learning_rate", "density", "iterations"} | {
     "dense_epochs",
@@ -93,6 +93,7 @@ def cost_of(
     seeds: Sequence[int],
     own: Mapping[str, Changes] | None = None,
     alone: bool = False,
+    train_only: bool = False,
     progress: bool,
 ) -> Cost:
     """Tell what `compare` with the same arguments would do.
@@ -104,6 +105,7 @@ def cost_of(
         seeds: The seeds.
         own: By contender's name, fields of its recipe that are its own.
         alone: Leave out teacher and student where they are not named.
+        train_only: Tell what `train_contenders` would do instead.
         progress: Say what is being tried.
 
     Raises:
@@ -120,7 +122,7 @@ def cost_of(
     recipes = derived_recipes(contenders, recipe, own)
     rows = in_order(contenders, recipes, seeds, facts.tasks, progress=False)
     clerk = _Clerk(facts, folder, progress)
-    for row in rows:
+    for row in to_train(rows, folder) if train_only else rows:
         clerk.enter(row)
     return Cost(
         contenders=tuple(clerk.total(contender.name) for contender in contenders),

@@ -108,6 +108,12 @@ def finished_stages(row: Row, folder: Path) -> dict[str, StageRecord]:
     return records if scored in records else _records(row, folder, without_files=())
 
 
+def to_train(rows: Sequence[Row], folder: Path) -> list[Row]:
+    """Rows that are not scored, without the stage that would score them."""
+    left = [row for row in rows if row.stages[-1].name not in finished_stages(row, folder)]
+    return [replace(row, stages=row.stages[:-1]) for row in left]
+
+
 def removed_model(row: Row, folder: Path) -> StageRecord | None:
     """The first stage of a row that is finished and whose files are not all there any more."""
     told = _records(row, folder, without_files=[stage.name for stage in row.stages])

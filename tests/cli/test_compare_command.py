@@ -8,7 +8,7 @@ from compared import small_pair
 
 from bistill_hub import InputError, cli
 from bistill_hub.cli.recipe_options import load, load_compared
-from bistill_hub.comparison import compare
+from bistill_hub.comparison import compare, trainings
 from bistill_hub.comparison.rows import Asked
 
 
@@ -73,6 +73,22 @@ def test_what_is_named_can_be_asked_for_alone(script, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert done == [Asked("no_phase_1", 0, "ner")]
     assert "│ student" not in result.output, "nor does it cost anything"
+
+
+def test_what_was_reached_is_told_where_no_test_set_is_to_be_read(script, tmp_path, monkeypatch):
+    words = ["--against", "no_phase_1", "--alone", "--train-only", "--yes"]
+    result = invoke(script, tmp_path / "out", *words)
+    assert result.exit_code == 0, result.output
+    rows = [
+        [cell.strip() for cell in line.strip("│ ").split("│")] for line in result.output.splitlines() if "│" in line
+    ]
+    assert ["no_phase_1", "0", "ner phase 2"] in [row[:3] for row in rows]
+    assert "No test set was scored" in result.output
+    assert not list((tmp_path / "out").glob("comparison*"))
+    monkeypatch.setattr(trainings, "work_through", all_fail)
+    result = invoke(script, tmp_path / "new", *words)
+    assert result.exit_code == 1
+    assert "Failed: no_phase_1, ner, seed 0: no luck" in result.output
 
 
 def test_what_the_paper_found_is_printed_under_the_scores(script, tmp_path):

@@ -28,6 +28,11 @@ def costs(output):
     return {name.strip(): [cell.strip() for cell in cells] for name, *cells in rows}
 
 
+def files_in(folder):
+    """Names of all files in a folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 class Untried:
     """In the place of trials, which other tests make: no time is known."""
 
@@ -61,7 +66,7 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
     assert list(cost)[-4:] == ["teacher", "trimmed_teacher", "student", "no_phase_1"]
     given(first, "--quiet")
     folder = place / "runs" / "compared"
-    told = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    told = files_in(folder)
     named = re.findall(r"^\| `([\w./]+)` \| ", GUIDE.partition("## What is written")[2], re.MULTILINE)
     assert len(named) == 6
     for name in named:
@@ -79,7 +84,14 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
         file.write((place / "own.toml").read_text(encoding="utf-8"))
     _, settings = load_compared("en_sw_mine.py", "ner", [], place / "further.toml")
     assert settings == {"from_scratch": {"bilingual.learning_rate": 5e-4}}
-    given(own, "--quiet")
+    before = files_in(folder)
+    tried = given(own, "--quiet")
+    assert "No test set was scored" in tried
+    assert {tuple(cells[:2]) for name, cells in costs(tried).items() if name == "from_scratch"} == {
+        ("0", "ner phase 2")
+    }
+    assert {name.split("/")[0] for name in files_in(folder) - before} <= {"stages", ".locks"}
+    assert not {name for name in files_in(folder) - before if name.startswith("stages/ner-scores")}
 
     given(more, "--quiet")
     given(alone, "--quiet")
