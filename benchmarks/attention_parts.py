@@ -21,7 +21,7 @@ from benchmarks.report import machine, machine_rows, print_table, spread
 from bistill_hub.distillation import reading
 
 SHAPES = ((32, 4, 32, 32), (32, 4, 64, 32), (32, 8, 128, 32), (8, 12, 128, 64), (8, 12, 256, 64))
-"""Batch, heads, positions, head size: of the demonstration's models, of the study's, of BERT base."""
+"""Batch, heads, positions, head size: from short sentences in the demonstration's models to BERT base."""
 
 SMALL = ((4, 2, 8, 4),)
 WAYS = {"row by row": 0, "in parts": reading._PART_BYTES, "at once": 2**62}

@@ -86,8 +86,8 @@ def compare_command(
     --set contenders.from_scratch.bilingual.learning_rate=5e-4, or the same in the file. The table tells them.
 
     Such a setting is chosen with --train-only: it trains what is asked for, tells what each training has reached on
-    held-out text and development data, and reads no test set; the table takes no notice. The same command without it
-    goes on from there.
+    held-out text and development data, and scores nothing on a test set; the table takes no notice. The same command
+    without it goes on from there.
 
     Exit code 1: a contender failed; the others are finished.
     """

@@ -67,7 +67,7 @@ def train_contenders(
     alone: bool = False,
     progress: bool = True,
 ) -> Trainings:
-    """Do the stages of `compare` with the same arguments, but for those that read a test set.
+    """Do the stages of `compare` with the same arguments, but for those that score a test set.
 
     No table is made, and the comparison's table takes no notice: a contender that is trained with several values of a
     setting leaves the stages of each, and `compare` with the one that was chosen finds them done.

@@ -1,4 +1,4 @@
-"""Contenders can be trained without a test set being read; a comparison goes on from there."""
+"""Contenders can be trained without a test set being scored; a comparison goes on from there."""
 
 import pytest
 from compared import small_pair
