@@ -56,7 +56,7 @@ def observed(**variables):
 def test_no_page_is_asked_for_twice_within_it_and_what_is_free_goes_back_after_it():
     before, within, after, freed = observed()
     assert within < 100 < 5_000 < min(before, after)
-    assert freed > MEGABYTES
+    assert freed > 0.9 * MEGABYTES  # a tensor at least; Linux counts in lots of pages
 
 
 def test_what_the_user_says_holds():
