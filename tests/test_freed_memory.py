@@ -40,7 +40,8 @@ def observe():
         pages_of_a_step()
         seen.append(pages_of_a_step())
         held = resident()
-    seen += [pages_of_a_step(), held - resident()]
+    freed = held - resident()  # before the next step, which may take from the heap what lies below its end
+    seen += [pages_of_a_step(), freed]
     sys.stdout.write(" ".join(str(number) for number in seen))
 
 
@@ -56,7 +57,7 @@ def observed(**variables):
 def test_no_page_is_asked_for_twice_within_it_and_what_is_free_goes_back_after_it():
     before, within, after, freed = observed()
     assert within < 100 < 5_000 < min(before, after)
-    assert freed > 0.9 * MEGABYTES  # a tensor at least; Linux counts in lots of pages
+    assert freed > MEGABYTES
 
 
 def test_what_the_user_says_holds():
