@@ -235,8 +235,8 @@ def product_rate(kind: torch.dtype, small: bool) -> float:
     return 2 * rows * narrow * wide / quartiles(seconds[2:] or seconds)[0] / 1e9
 
 
-def measure(way: str, phase: int, steps: int, small: bool) -> dict[str, Any]:
-    """Train a few steps, in this process; the first is not timed."""
+def measure(way: str, phase: int, steps: int, small: bool, untimed: int = 1) -> dict[str, Any]:
+    """Train a few steps, in this process; the first are not timed, while what a process keeps of memory still grows."""
     before = peak_megabytes()
     rates = {name: product_rate(kind, small) for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     if way == "plain":
@@ -246,8 +246,8 @@ def measure(way: str, phase: int, steps: int, small: bool) -> dict[str, Any]:
     return {
         "way": way,
         "losses": losses,
-        "seconds": [clock for clock, _ in seconds[1:]],
-        "processor_seconds": [processors for _, processors in seconds[1:]],
+        "seconds": [clock for clock, _ in seconds[untimed:]],
+        "processor_seconds": [processors for _, processors in seconds[untimed:]],
         "libraries_megabytes": before,
         "product_rates": rates,
         "megabytes": peak_megabytes(),
@@ -291,7 +291,8 @@ def rows(samples: list[dict[str, Any]]) -> list[tuple[str, str]]:
 @click.command()
 @click.option("--phase", type=click.IntRange(1, 2), default=1, show_default=True, help="Which phase's step.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often each is measured.")
-@click.option("--steps", type=click.IntRange(min=2), default=6, show_default=True, help="Steps, the first not timed.")
+@click.option("--steps", type=click.IntRange(min=2), default=10, show_default=True, help="How many steps are made.")
+@click.option("--untimed", type=click.IntRange(min=1), default=3, show_default=True, help="First steps, not timed.")
 @click.option("--all", "every", is_flag=True, help="Measure single changes as well.")
 @click.option("--way", "named", type=click.Choice(list(WAYS)), multiple=True, help="Measure these and the plain way.")
 @click.option("--small", is_flag=True, help="Tiny models, to try the command.")
@@ -301,6 +302,7 @@ def main(
     phase: int,
     rounds: int,
     steps: int,
+    untimed: int,
     every: bool,
     named: tuple[str, ...],
     small: bool,
@@ -308,19 +310,21 @@ def main(
     only: str | None,
 ) -> None:
     """Measure a training step of BERT base's shape, half the layers kept, in fresh processes in turn."""
+    if untimed >= steps:
+        raise click.UsageError(f"of {steps} steps {untimed} are not timed, which leaves none; give --steps more")
     if only is not None:
-        click.echo(json.dumps(measure(only, phase, steps, small)))
+        click.echo(json.dumps(measure(only, phase, steps, small, untimed)))
         return
     ways = list(WAYS) if every else list(COMPARED)
     if named:
         ways = [way for way in WAYS if way == "plain" or way in named]
-    given = ["--phase", phase, "--steps", steps, *(["--small"] if small else [])]
+    given = ["--phase", phase, "--steps", steps, "--untimed", untimed, *(["--small"] if small else [])]
     samples = [
         in_fresh_process("benchmarks.distillation_step", "--only", way, *given, variables=variables(way))
         for number in range(rounds)
         for way in (ways if number % 2 == 0 else reversed(ways))
     ]
-    facts = [("phase", str(phase)), ("batch", f"{ROWS} x {LENGTHS[phase]}"), ("rounds", f"{rounds} of {steps} steps")]
+    facts = [("phase", str(phase)), ("batch", f"{ROWS} x {LENGTHS[phase]}"), ("rounds", f"{rounds} of {steps} steps, {untimed} not timed")]
     print_table([*machine_rows(machine()), *facts, *rows(samples)])
     if output is not None:
         output.write_text(json.dumps({"machine": machine(), "samples": samples}, indent=1), encoding="utf-8")

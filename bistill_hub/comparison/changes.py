@@ -57,7 +57,7 @@ def of_tasks(recipe: Recipe, changes: Changes) -> dict[str, Any]:
     return {f"tasks.{task.name}.distillation.{name}": value for task in recipe.tasks for name, value in changes.items()}
 
 
-def _from_labels(recipe: Recipe) -> dict[str, Any]:
+def from_labels(recipe: Recipe) -> dict[str, Any]:
     """Labels alone, in as many updates: without text of the target language there are more passes in them."""
     changes = of_tasks(recipe, {"learns_from": "labels", "target_share": 0.0})
     for task in recipe.tasks:
@@ -70,7 +70,7 @@ def _from_labels(recipe: Recipe) -> dict[str, Any]:
 
 def fine_tuned(recipe: Recipe) -> Changes:
     """Labels alone, every entry free, as many updates as the sparse stage, the rate of the task teacher."""
-    changes = _from_labels(recipe)
+    changes = from_labels(recipe)
     changes |= of_tasks(recipe, {"density": 1.0, "iterations": 1, "freeze_layer_norms": False})
     for task in recipe.tasks:
         changes[f"tasks.{task.name}.distillation.learning_rate"] = task.teacher.learning_rate
@@ -107,7 +107,7 @@ def every_nth_layer(factor: int) -> Changes:
 
 def lt_sft(recipe: Recipe) -> Changes:
     """The whole teacher, tuned as sparsely as the student, on the labels; `sparse_teacher` says what it wears."""
-    return {**every_nth_layer(1), **_FOR_ALL_LANGUAGES, **NO_PHASE_1, **_from_labels(recipe)}
+    return {**every_nth_layer(1), **_FOR_ALL_LANGUAGES, **NO_PHASE_1, **from_labels(recipe)}
 
 
 def fixed(changes: Changes, *, on_labels: bool = False) -> Callable[[Recipe], Changes]:

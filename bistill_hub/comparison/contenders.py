@@ -21,6 +21,7 @@ from .changes import (
     every_nth_layer,
     fine_tuned,
     fixed,
+    from_labels,
     is_given,
     lt_sft,
     of_tasks,
@@ -238,6 +239,13 @@ CONTENDERS: Mapping[str, Contender] = {
             group="ablation",
             source=_ANSELL,
             changes=fine_tuned,
+        ),
+        Contender(
+            name="student_sft",
+            label="student, LT-SFT on labels",
+            group="ablation",
+            source=_LT_SFT,
+            changes=from_labels,
         ),
         Contender(
             name="distilbert_style",

@@ -21,7 +21,7 @@ EXPECTED: Mapping[int, float] = {2: 0.97, 3: 0.94}
 teacher's layers it has one. The paper has "minimal degradation" without a number; these are this project's."""
 
 _PAPERS = (STUDENT_NAME, "lrf_2", "lrf_3")
-_TUNED_OTHERWISE = ("student_fine_tuned", "target_text", "lrf_3_target_text")
+_TUNED_OTHERWISE = ("student_fine_tuned", "student_sft", "target_text", "lrf_3_target_text")
 _BEHIND = ("distilbert_style", "minilmv2_style", "distilmbert", "multilingual_minilmv2", "from_scratch")
 _TRIMMED = "trimmed_teacher"
 

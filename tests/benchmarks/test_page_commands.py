@@ -11,7 +11,7 @@ SMALL = ("--small", "--rounds", "1")
 TINY = ("--vocabulary", "60", "--layers", "2", "--width", "16", "--rounds", "2")
 FURTHER = {
     "benchmarks.vocabulary": ("--megabytes", "0.3", "--tokens", "2000"),
-    "benchmarks.distillation_step": (*SMALL, "--steps", "2"),
+    "benchmarks.distillation_step": (*SMALL, "--steps", "2", "--untimed", "1"),
     "benchmarks.freed_memory": ("--small", "--steps", "11"),
     "benchmarks.attention_parts": SMALL,
     "benchmarks.update_split": (*SMALL, "--steps", "2"),

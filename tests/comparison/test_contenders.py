@@ -79,6 +79,7 @@ EXPECTED = {
         **of_tasks(learns_from="labels"),
     },
     "student_fine_tuned": FINE_TUNED,
+    "student_sft": of_tasks(learns_from="labels"),
     "distilbert_style": DISTILBERT,
     "distilbert_style_fine_tuned": {**DISTILBERT, **FINE_TUNED},
     "minilmv2_style": MINILM,
