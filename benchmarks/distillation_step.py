@@ -34,6 +34,7 @@ from benchmarks.report import (
 )
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
 from bistill_hub.distillation.task import SparseTaskDistillationArguments, SparseTaskDistillationTrainer
+from bistill_hub.fp32_products import LEFT_TO_TORCH, VARIABLE, faster_fp32_products
 from bistill_hub.freed_memory import freed_memory_kept
 from bistill_hub.student.build import cut_model
 
@@ -45,7 +46,7 @@ LENGTHS = {1: 256, 2: 128}
 """Tokens of a row, in each phase."""
 
 HANDED_OVER, KEPT, LARGE_PAGES, MAPPED_ANEW = "handed_over", "kept", "large_pages", "mapped_anew"
-LEFT_TO_GLIBC = "left_to_glibc"
+LEFT_TO_GLIBC, OWN_PRODUCTS = "left_to_glibc", "own_products"
 SPLIT = {"per_device_train_batch_size": ROWS // 4, "gradient_accumulation_steps": 4}
 """The same update in four parts."""
 
@@ -64,13 +65,18 @@ WAYS: dict[str, dict[str, Any]] = {
     "fp32, activations kept": {KEPT: True},
     "fp32, large pages": {LARGE_PAGES: True},
     "fp32, mapped anew": {MAPPED_ANEW: True},
+    "fp32, products by torch": {OWN_PRODUCTS: True},
 }
 """What is compared: the plain way, and trainings with these arguments. "Large pages" are those that torch asks Linux
 for when told so; "mapped anew" is memory of 4 MB and more, which glibc then takes and gives back each time; "memory
-given back" is what glibc does of itself, which recipes tell it not to do."""
+given back" is what glibc does of itself, which recipes tell it not to do; "products by torch" is without oneDNN."""
 
-VARIABLES = {LARGE_PAGES: {"THP_MEM_ALLOC_ENABLE": "1"}, MAPPED_ANEW: {"MALLOC_MMAP_THRESHOLD_": "4000000"}}
-"""What is said to torch and to glibc by variables, which they read when a process starts."""
+VARIABLES = {
+    LARGE_PAGES: {"THP_MEM_ALLOC_ENABLE": "1"},
+    MAPPED_ANEW: {"MALLOC_MMAP_THRESHOLD_": "4000000"},
+    OWN_PRODUCTS: {VARIABLE: LEFT_TO_TORCH},
+}
+"""What is said by variables; torch and glibc read them when a process starts."""
 
 COMPARED = ("plain", "fp32", "fp32, in four parts", "bf16", "bf16, in four parts")
 
@@ -216,7 +222,7 @@ def by_trainer(
                 model.set_attn_implementation("eager")
         if kept:
             trainer.comparison.formed_again = []
-        with nullcontext() if given_back else freed_memory_kept():
+        with nullcontext() if given_back else freed_memory_kept(), faster_fp32_products():
             trainer.train()
     return clock.losses[0], clock.seconds(0)
 
@@ -324,7 +330,8 @@ def main(
         for number in range(rounds)
         for way in (ways if number % 2 == 0 else reversed(ways))
     ]
-    facts = [("phase", str(phase)), ("batch", f"{ROWS} x {LENGTHS[phase]}"), ("rounds", f"{rounds} of {steps} steps, {untimed} not timed")]
+    facts = [("phase", str(phase)), ("batch", f"{ROWS} x {LENGTHS[phase]}")]
+    facts.append(("rounds", f"{rounds} of {steps} steps, {untimed} not timed"))
     print_table([*machine_rows(machine()), *facts, *rows(samples)])
     if output is not None:
         output.write_text(json.dumps({"machine": machine(), "samples": samples}, indent=1), encoding="utf-8")

@@ -28,6 +28,7 @@ from transformers import PreTrainedTokenizerFast
 
 from .distillation.recording import calm
 from .errors import InputError
+from .fp32_products import faster_fp32_products
 from .freed_memory import freed_memory_kept
 from .sources import TextSource
 
@@ -396,6 +397,6 @@ def _train(
     # BERT and XLM-R take num_items_in_batch but ignore it: the Trainer would take their mean loss for a scaled one.
     trainer.model_accepts_loss_kwargs = False
     calm(trainer)
-    with freed_memory_kept():
+    with freed_memory_kept(), faster_fp32_products():
         trainer.train()
     return [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..batches import MODEL_INPUTS, PaddingCollator
+from ..fp32_products import faster_fp32_products
 from .kept import KeptPredictions
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def predict(
     try:
         with (
             torch.inference_mode(),
+            faster_fp32_products(),
             tqdm(
                 total=len(dataset), initial=len(predictions), desc=description, disable=not progress, unit="examples"
             ) as bar,

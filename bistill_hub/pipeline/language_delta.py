@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError
+from ..fp32_products import faster_fp32_products
 from ..freed_memory import freed_memory_kept
 from ..recipe import Precision
 from ..sources import TextSource, file_sha256
@@ -255,7 +256,7 @@ def _train(
     )
     calm(trainer)
     before = trainer.held_out_loss()
-    with freed_memory_kept():
+    with freed_memory_kept(), faster_fp32_products():
         trainer.train(resume_from_checkpoint=True)
     delta = trainer.delta
     if delta is None:

@@ -28,6 +28,7 @@ from ..distillation.checkpoints import CheckpointEvery
 from ..distillation.language_teacher import LanguageTeacher
 from ..distillation.recording import LogRecorder, calm, read_log
 from ..distillation.sampling import divided
+from ..fp32_products import faster_fp32_products
 from ..freed_memory import freed_memory_kept
 from ..model.modeling_bistill import BASE_FILE
 from ..recipe import Language, Recipe
@@ -126,7 +127,7 @@ def distil_bilingually(
             callbacks=[CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
         )
         calm(trainer)
-        with freed_memory_kept():
+        with freed_memory_kept(), faster_fp32_products():
             trainer.train(resume_from_checkpoint=True)
         learnt = prefixed(encoder.base_model) | (encoder.state_dict() if encoder.base_model is not encoder else {})
         state |= {name: tensor for name, tensor in learnt.items() if name in state}

@@ -13,6 +13,7 @@ from ..cards.metadata_check import check_identity
 from ..checkpoint_files import check_weights
 from ..distillation.sharding import refuse_sharded_launch
 from ..errors import InputError
+from ..fp32_products import is_chosen
 from ..recipe import Precision, Recipe, TaskRecipe
 from ..sentence_encoders import check_modules
 from ..sources import TextSource
@@ -55,15 +56,16 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
         The tasks' data.
 
     Raises:
-        InputError: training would be sharded; the output cannot be written; the Hub knows no such language or licence;
-            the teacher cannot be loaded, is of an unsupported architecture, or does not have the layers that are asked
-            for; a class that the recipe does not name would rebuild its tokenizer; the machine cannot train in a
-            precision that is asked for; an SFT cannot be had or is another teacher's; phase 1 is to learn nothing, or
-            by a head, mask token or number of heads that there is not; a task's tuned teacher has no head for it; a
-            corpus is missing or empty; labelled data are missing, malformed or hold labels that training lacks, or are
-            the training file again; there is no such task.
+        InputError: training would be sharded; a variable names a library that there is not; the output cannot be
+            written; the Hub knows no such language or licence; the teacher cannot be loaded, is of an unsupported
+            architecture, or does not have the layers that are asked for; a class that the recipe does not name would
+            rebuild its tokenizer; the machine cannot train in a precision that is asked for; an SFT cannot be had or is
+            another teacher's; phase 1 is to learn nothing, or by a head, mask token or number of heads that there is
+            not; a task's tuned teacher has no head for it; a corpus is missing or empty; labelled data are missing,
+            malformed or hold labels that training lacks, or are the training file again; there is no such task.
     """
     refuse_sharded_launch()
+    is_chosen()  # which refuses a variable that says what there is not
     check_writable(output_dir)
     codes = (recipe.source.code, recipe.target.code)
     check_identity(recipe.name, codes, recipe.license, recipe.license_name, recipe.license_link)

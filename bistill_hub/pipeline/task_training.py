@@ -29,6 +29,7 @@ from ..distillation.task import (
     SparseTaskTrainer,
 )
 from ..errors import InputError
+from ..fp32_products import faster_fp32_products
 from ..freed_memory import freed_memory_kept
 from ..recipe import Recipe, TaskTeacher
 from ..student.build import trim_vocabulary
@@ -108,7 +109,7 @@ def tune_teacher(
         **_watched(recipe, data, tokenizer),
     )
     calm(trainer)
-    with freed_memory_kept():
+    with freed_memory_kept(), faster_fp32_products():
         trainer.train(resume_from_checkpoint=True)
     if not together.main:
         return {}
@@ -231,7 +232,7 @@ def distil_task(
         **_watched(recipe, data, tokenizer),
     )
     calm(trainer)
-    with freed_memory_kept():
+    with freed_memory_kept(), faster_fp32_products():
         trainer.train(resume_from_checkpoint=True)
     delta = trainer.delta
     if delta is None:

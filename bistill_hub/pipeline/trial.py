@@ -25,6 +25,7 @@ from ..distillation.comparison import ATTENTION, HIDDEN, LayerwiseComparison
 from ..distillation.heads import distilled_loss, supervised_loss
 from ..distillation.masking import MASKED, ORIGINAL
 from ..distillation.trainer import TYPES
+from ..fp32_products import faster_fp32_products
 from ..model.configuration_bistill import HEADS
 from ..recipe import Precision
 from ..student.held_out import held_out_lines
@@ -334,8 +335,9 @@ class Trial:
 
 @contextmanager
 def _aside(device: torch.device) -> Iterator[None]:
-    """Try something and leave the generators of random numbers as they were."""
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+    """Try something as a run does it, and leave the generators of random numbers as they were."""
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), faster_fp32_products():
         torch.manual_seed(0)
         yield
 

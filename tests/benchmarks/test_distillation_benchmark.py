@@ -1,8 +1,9 @@
 """The benchmark's ways of training are the same training: equal losses, whatever they take."""
 
 import pytest
+from click.testing import CliRunner
 
-from benchmarks.distillation_step import COMPARED, measure, rows, variables
+from benchmarks.distillation_step import COMPARED, main, measure, rows, variables
 from benchmarks.distillation_step import WAYS as STEP_WAYS
 from benchmarks.update_split import WAYS, in_processes, table_of
 from benchmarks.update_split import measure as measure_split
@@ -24,12 +25,21 @@ def test_the_plain_way_and_ours_make_equal_steps(phase):
     )
 
 
-def test_only_ways_that_are_about_memory_set_variables():
+def test_only_ways_that_are_about_memory_or_products_set_variables():
     told = {way: variables(way) for way in STEP_WAYS if variables(way)}
     assert told == {
         "fp32, large pages": {"THP_MEM_ALLOC_ENABLE": "1"},
         "fp32, mapped anew": {"MALLOC_MMAP_THRESHOLD_": "4000000"},
+        "fp32, products by torch": {"BISTILL_FP32_PRODUCTS": "torch"},
     }
+
+
+def test_steps_that_are_not_timed_are_made_all_the_same():
+    sample = measure("plain", 1, steps=5, small=True, untimed=3)
+    assert (len(sample["seconds"]), len(sample["processor_seconds"]), len(sample["losses"])) == (2, 2, 5)
+    refused = CliRunner().invoke(main, ["--small", "--steps", "3", "--untimed", "3"])
+    assert refused.exit_code == 2
+    assert "which leaves none" in refused.output
 
 
 def test_every_split_of_an_update_makes_the_same_one():

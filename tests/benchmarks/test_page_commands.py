@@ -14,6 +14,7 @@ FURTHER = {
     "benchmarks.distillation_step": (*SMALL, "--steps", "2", "--untimed", "1"),
     "benchmarks.freed_memory": ("--small", "--steps", "11"),
     "benchmarks.attention_parts": SMALL,
+    "benchmarks.fp32_products": SMALL,
     "benchmarks.update_split": (*SMALL, "--steps", "2"),
     "benchmarks.selection": SMALL,
     "benchmarks.sparse_memory": SMALL,
