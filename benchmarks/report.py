@@ -17,6 +17,8 @@ from typing import Any
 import click
 import numpy as np
 
+from bistill_hub.processor import processor
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tokenizers", "transformers", "numpy", "torch")
 
@@ -27,16 +29,11 @@ def machine(threads_named: str = "OMP_NUM_THREADS") -> dict[str, Any]:
     Args:
         threads_named: The variable that sets how many threads the measured library uses; all cores if unset.
     """
-    name, flags = platform.processor() or platform.machine(), ""
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        lines = information.read_text().splitlines()
-        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-        flags = next((line for line in lines if line.startswith("flags")), "")
+    found = processor()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else None
     return {
-        "processor": name,
-        "bf16_matrix_units": "amx_bf16" in flags,
+        "processor": str(found),
+        "bf16_matrix_units": "amx_bf16" in found.flags,
         "cores": os.cpu_count(),
         "threads": int(os.environ.get(threads_named) or 0) or os.cpu_count(),
         "memory_gigabytes": memory,

@@ -8,11 +8,8 @@ which they sum. What it gains is in docs/benchmarks.md.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 from .errors import InputError
+from .processor import Processor, processor
 
 VARIABLE = "BISTILL_FP32_PRODUCTS"
 """By which a user says which library it shall be."""
@@ -67,7 +65,7 @@ def is_chosen() -> bool:
         raise InputError("there is no such library for products in fp32", field=VARIABLE, value=said, remedy=remedy)
     if said == LEFT_TO_TORCH or not is_there():
         return False
-    return said == ONEDNN or gains(Path("/proc/cpuinfo"), torch.backends.cpu.get_cpu_capability())
+    return said == ONEDNN or gains(processor(), torch.backends.cpu.get_cpu_capability())
 
 
 def is_there() -> bool:
@@ -75,19 +73,14 @@ def is_there() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-@cache
-def gains(told: Path, capability: str) -> bool:
+def gains(found: Processor, capability: str) -> bool:
     """Whether a processor is one that has been seen to gain.
 
     Args:
-        told: Linux's file about the processors.
+        found: The processor.
         capability: What torch says of the vectors that it uses, such as "AVX512".
     """
-    if not told.is_file() or capability != "AVX512":
-        return False
-    text = told.read_text(encoding="utf-8", errors="replace")
-    family = re.search(r"^cpu family\s*:\s*(\d+)$", text, re.MULTILINE)
-    return "AuthenticAMD" in text and family is not None and int(family[1]) >= FIRST_FAMILY
+    return found.vendor == "AuthenticAMD" and (found.family or 0) >= FIRST_FAMILY and capability == "AVX512"
 
 
 def _forward(self: nn.Linear, input: Tensor) -> Tensor:

@@ -11,16 +11,18 @@ from bistill_hub import cli, fp32_products, run
 from bistill_hub.distillation.recomputing import forming_again
 from bistill_hub.errors import InputError
 from bistill_hub.fp32_products import LEAST, VARIABLE, faster_fp32_products, gains, is_chosen, is_there
+from bistill_hub.processor import Processor
 
 TOKENS, NARROW, WIDE = 512, 128, 256
 """Twice as many multiplications as are needed."""
 
-CPUINFO = {
+PROCESSORS = {
     "Zen 5": ("AuthenticAMD", 26, "AVX512", True),
     "a later one": ("AuthenticAMD", 27, "AVX512", True),
     "Zen 5 without its wide vectors": ("AuthenticAMD", 26, "AVX2", False),
     "Zen 4": ("AuthenticAMD", 25, "AVX512", False),
     "Intel's": ("GenuineIntel", 26, "AVX512", False),
+    "nothing is told": ("", None, "AVX512", False),
 }
 
 pytestmark = pytest.mark.skipif(not is_there(), reason="this torch has no oneDNN, so that nothing here can be used")
@@ -156,13 +158,10 @@ def test_it_ends_with_what_it_was_for_one_within_the_other_too(asked_for):
     assert nn.Linear.forward is before
 
 
-@pytest.mark.parametrize("name", CPUINFO)
-def test_it_is_for_processors_that_have_been_seen_to_gain(name, tmp_path):
-    vendor, family, capability, expected = CPUINFO[name]
-    told = tmp_path / "cpuinfo"
-    told.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: 2\n", encoding="utf-8")
-    assert gains(told, capability) is expected
-    assert not gains(tmp_path / "no such file", capability)
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_it_is_for_processors_that_have_been_seen_to_gain(name):
+    vendor, family, capability, expected = PROCESSORS[name]
+    assert gains(Processor("some processor", vendor, family, 2), capability) is expected
 
 
 def test_a_user_says_otherwise(monkeypatch):

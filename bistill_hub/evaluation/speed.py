@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError, first_line
+from ..processor import processor
 from ..versioned import read_versioned
 from .size import Size, check_lengths, evaluating, random_inputs
 
@@ -221,7 +221,7 @@ def hardware(device: str) -> Hardware:
         device: "cpu" or "cuda".
     """
     return Hardware(
-        cpu=_cpu_model(Path("/proc/cpuinfo")),
+        cpu=str(processor()),
         logical_cores=os.cpu_count() or 1,
         gpu=torch.cuda.get_device_name(device) if device == "cuda" else None,
     )
@@ -331,16 +331,6 @@ def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _cpu_model(cpuinfo: Path) -> str:
-    """The CPU's name as Linux has it, or what Python knows where there is no such file or no name in it."""
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name" and value.strip():
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def _check_speed(

@@ -316,22 +316,6 @@ class TestNames:
         assert found.hardware.logical_cores == os.cpu_count()
         assert found.hardware.gpu is None
 
-    def test_the_cpu_is_called_what_linux_calls_it(self, tmp_path):
-        file = tmp_path / "cpuinfo"
-        file.write_text("processor\t: 0\nmodel\t\t: 85\nmodel name\t: Abacus 3: wood\nflags\t: a b\n\nprocessor\t: 1\n")
-        assert speed._cpu_model(file) == "Abacus 3: wood"
-
-    @pytest.mark.parametrize("content", [None, "processor\t: 0\nBogoMIPS\t: 48.00\n", "model name\t:\n"])
-    def test_and_what_python_calls_it_elsewhere(self, tmp_path, monkeypatch, content):
-        file = tmp_path / "cpuinfo"
-        if content is not None:
-            file.write_text(content)
-        monkeypatch.setattr(speed.platform, "processor", lambda: "")
-        monkeypatch.setattr(speed.platform, "machine", lambda: "aarch64")
-        assert speed._cpu_model(file) == "aarch64"
-        monkeypatch.setattr(speed.platform, "processor", lambda: "arm")
-        assert speed._cpu_model(file) == "arm"
-
 
 class TestRefused:
     @pytest.mark.parametrize(
