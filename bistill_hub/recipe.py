@@ -21,6 +21,7 @@ from .recipe_changes import LABELLED_SOURCES, field_at, revisions_left_behind, s
 from .resources import resource_dir
 from .sources import FrozenMap, LabelledSource, TextSource
 from .stage_settings import (
+    EVERY_FIELD,
     BilingualSettings,
     Precision,
     Settings,
@@ -244,15 +245,15 @@ class Recipe(Settings):
         Raises:
             InputError: there is no such field, or its new value is not valid.
         """
-        fields = self.model_dump()
+        fields = self.model_dump(context=EVERY_FIELD)
         for path, value in changes.items():
             set_field(fields, path, value)
-        for path in revisions_left_behind(self.model_dump(), fields, changes):
+        for path in revisions_left_behind(self.model_dump(context=EVERY_FIELD), fields, changes):
             set_field(fields, path, None)
         made = type(self).make(fields)
         if "unverified" in changes:
             return made
-        before, after = self.model_dump(), made.model_dump()
+        before, after = self.model_dump(context=EVERY_FIELD), made.model_dump(context=EVERY_FIELD)
         changed = [path for path in changes if field_at(before, path) != field_at(after, path)]
         return made.model_copy(update={"unverified": still_unverified(self.unverified, changed)})
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, SerializerFunctionWrapHandler, model_validator
+from pydantic.functional_serializers import model_serializer
 
 from .errors import InputError
 from .student.layers import LayerChoice, layer_map_for
@@ -15,6 +16,13 @@ _PRECISION = "what the mathematics is done in; weights and optimizer stay in flo
 _ADDED = ("temperature", "relation_heads")
 """Settings of phase 1 that came after the others: at their defaults they change nothing, so that a phase 1 that was
 finished without them is not done again."""
+
+_OF_A_SPARSE_TEACHER = ("density", "dense_epochs")
+"""Settings of a task's teacher that came after the others: at their defaults they are not told, so that a teacher that
+was tuned without them is not tuned again."""
+
+EVERY_FIELD = {"every_field": True}
+"""The context of a `model_dump` that has all fields, also those that came later and change nothing."""
 
 _TEACHER_PRECISION = "what the teacher's weights are kept in while it teaches; bf16 halves its memory"
 
@@ -131,9 +139,30 @@ class TaskTeacher(Settings):
         (), description="the labels in the order of the task SFT's head; none: it is the task's own order"
     )
     epochs: float = Field(3.0, gt=0, description="passes over the training data, where the teacher is fine-tuned")
+    density: float = Field(
+        1.0, gt=0, le=1, description="share of the encoder's entries that fine-tuning may change, by LT-SFT; 1: all"
+    )
+    dense_epochs: float = Field(
+        3.0, gt=0, description="passes with every entry free, to find those that move most, at a density below 1"
+    )
     batch_size: int = Field(16, gt=0, description="examples per update")
     learning_rate: float = Field(3e-5, gt=0, description="peak rate, decaying linearly to 0")
     precision: Precision = Field("fp32", description=_PRECISION)
+
+    @model_serializer(mode="wrap")
+    def _told(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Leave out what nobody has set, so that hashes of recipes and stages are those of before it was there."""
+        fields: dict[str, Any] = handler(self)
+        if not self.is_sparse and info.context != EVERY_FIELD:
+            for name in _OF_A_SPARSE_TEACHER:
+                if fields.get(name) == type(self).model_fields[name].default:
+                    del fields[name]
+        return fields
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether fine-tuning may change a share of the entries alone."""
+        return self.density < 1
 
     @model_validator(mode="after")
     def _one_way(self) -> TaskTeacher:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..recipe import Recipe, TaskRecipe, TaskTeacher
 
-TUNING = {"epochs", "batch_size", "learning_rate", "precision"}
+TUNING = {"epochs", "density", "dense_epochs", "batch_size", "learning_rate", "precision"}
 """How a recipe tunes a task's teacher; the other fields say what it takes instead."""
 
 Changes = Mapping[str, Any]
@@ -89,14 +89,14 @@ def on_target_text(recipe: Recipe) -> Changes:
     return changes
 
 
-def is_given(task: TaskRecipe) -> bool:
-    """Whether a task's teacher is not tuned here."""
-    return task.teacher.model is not None or task.teacher.delta is not None
+def is_tuned_in_full(task: TaskRecipe) -> bool:
+    """Whether a task's teacher is tuned here, with every entry free."""
+    return task.teacher.model is None and task.teacher.delta is None and not task.teacher.is_sparse
 
 
-def tuned_here(tasks: Iterable[TaskRecipe]) -> dict[str, Any]:
-    """Without the tuned models and task SFTs that are given: the teacher is fine-tuned in their place."""
-    nothing = TaskTeacher().model_dump(exclude=TUNING)
+def tuned_in_full(tasks: Iterable[TaskRecipe]) -> dict[str, Any]:
+    """Without the tuned models and task SFTs that are given: the teacher is fine-tuned in their place, in full."""
+    nothing = TaskTeacher().model_dump(exclude=TUNING) | {"density": 1.0}
     return {f"tasks.{task.name}.teacher.{field}": value for task in tasks for field, value in nothing.items()}
 
 
@@ -126,7 +126,7 @@ def published(model: str) -> Callable[[Recipe], Changes]:
 
     def changes(recipe: Recipe) -> Changes:
         found: dict[str, Any] = {"teacher.model": model, "teacher.revision": None, "teacher.language_deltas": {}}
-        found |= tuned_here(recipe.tasks)
+        found |= tuned_in_full(recipe.tasks)
         for task in recipe.tasks:
             prefix = f"tasks.{task.name}.teacher"
             found[f"{prefix}.epochs"] = task.distillation.sparse_epochs / (1 - task.distillation.target_share)

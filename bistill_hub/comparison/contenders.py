@@ -22,12 +22,12 @@ from .changes import (
     fine_tuned,
     fixed,
     from_labels,
-    is_given,
+    is_tuned_in_full,
     lt_sft,
     of_tasks,
     on_target_text,
     published,
-    tuned_here,
+    tuned_in_full,
     without_term,
 )
 
@@ -105,7 +105,7 @@ class Contender:
                 remedy="leave it out",
             )
         if self.name == TEACHER_FULL:
-            return derived.only([task.name for task in own.tasks if is_given(task)])
+            return derived.only([task.name for task in own.tasks if not is_tuned_in_full(task)])
         return derived
 
 
@@ -215,7 +215,7 @@ CONTENDERS: Mapping[str, Contender] = {
             group="teacher",
             source=_DEVLIN,
             scored="teacher",
-            changes=lambda recipe: tuned_here(task for task in recipe.tasks if is_given(task)),
+            changes=lambda recipe: tuned_in_full(task for task in recipe.tasks if not is_tuned_in_full(task)),
         ),
         Contender(
             name="teacher_sft",

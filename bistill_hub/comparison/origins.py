@@ -23,7 +23,7 @@ def task_teacher(settings: TaskTeacher) -> str:
     if settings.delta is not None:
         which = "given" if public_name(settings.delta) is None else "published"
         return f"a {which} task SFT, {_name(settings.delta)}"
-    return "tuned in full here"
+    return "tuned here by LT-SFT" if settings.is_sparse else "tuned in full here"
 
 
 def phase_1_teacher(recipe: Recipe, scored: Scored) -> str:

@@ -228,7 +228,8 @@ def updates_of_stage(stage: Stage, facts: Facts) -> tuple[int, ...] | None:
         return None
     if part.endswith("teacher"):
         tuning = task.recipe.teacher
-        return (updates_of(features.count, batch_size=tuning.batch_size, epochs=tuning.epochs),)
+        passes = (tuning.dense_epochs, tuning.epochs) if tuning.is_sparse else (tuning.epochs,)
+        return tuple(updates_of(features.count, batch_size=tuning.batch_size, epochs=epochs) for epochs in passes)
     settings = task.recipe.distillation
     trainings: tuple[float, ...] = (settings.sparse_epochs,)
     if selects(settings.density, settings.iterations):
@@ -272,14 +273,23 @@ def stage_megabytes(stage: Stage, facts: Facts) -> tuple[float, float]:
     if part == "evaluation":
         return 0.0, student * (2 if "no_phase_1" in facts.recipe.baselines else 1)
     if part.endswith("teacher"):
-        return teacher, _CHECKPOINTS * (1 + _MOMENTS) * teacher if _is_tuned(task) else 0.0
+        tuning = task.recipe.teacher
+        delta = 2 * tuning.density * teacher if tuning.is_sparse else 0.0
+        needed = _checkpoints_megabytes(teacher, tuning.density, selecting=tuning.is_sparse)
+        return (teacher + delta, needed) if _is_tuned(task) else (teacher, 0.0)
     settings = task.recipe.distillation
-    density, dense = settings.density, (1 + _MOMENTS) * student
-    if not selects(density, settings.iterations):
-        return 2 * student, _CHECKPOINTS * dense
+    selecting = selects(settings.density, settings.iterations)
+    needed = _checkpoints_megabytes(student, settings.density, selecting=selecting)
+    return (2 * settings.density if selecting else 2) * student, needed
+
+
+def _checkpoints_megabytes(model: float, density: float, *, selecting: bool) -> float:
+    """What the checkpoints of a training take: of one stage, or of a dense and a sparse one."""
+    dense = (1 + _MOMENTS) * model
+    if not selecting:
+        return _CHECKPOINTS * dense
     # The dense stage's last checkpoints stay while the sparse stage writes its own, which hold fewer moments.
-    work = max(_CHECKPOINTS * dense, (_CHECKPOINTS - 1) * dense + _CHECKPOINTS * (1 + _MOMENTS * density) * student)
-    return 2 * density * student, work
+    return max(_CHECKPOINTS * dense, (_CHECKPOINTS - 1) * dense + _CHECKPOINTS * (1 + _MOMENTS * density) * model)
 
 
 def free_megabytes(folder: Path) -> float:

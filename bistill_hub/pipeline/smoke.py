@@ -108,7 +108,11 @@ def _task(task: TaskRecipe) -> TaskRecipe:
 
 
 def _tuning(settings: TaskTeacher, examples: int) -> TaskTeacher:
-    return settings.model_copy(update={"epochs": min(settings.epochs, _epochs(settings.batch_size, examples))})
+    epochs = _epochs(settings.batch_size, examples)
+    passes = {"epochs": min(settings.epochs, epochs)}
+    if settings.is_sparse:
+        passes["dense_epochs"] = min(settings.dense_epochs, epochs)
+    return settings.model_copy(update=passes)
 
 
 def _distillation(settings: SparseSettings, examples: int) -> SparseSettings:

@@ -31,6 +31,7 @@ from ..distillation.task import (
 from ..errors import InputError
 from ..fp32_products import faster_fp32_products
 from ..freed_memory import freed_memory_kept
+from ..model.sparse_delta import SparseDelta
 from ..recipe import Recipe, TaskTeacher
 from ..student.build import trim_vocabulary
 from ..teacher import (
@@ -92,16 +93,21 @@ def tune_teacher(
     features = task.encode(data.train, tokenizer, data.labels, data.recipe.max_length)
     steps = max(1, round(len(features) / settings.batch_size * settings.epochs))
     division = divided(settings.batch_size, 1, together.count)
-    args = TrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=4 * settings.batch_size,
-        learning_rate=settings.learning_rate,
+    common: dict[str, Any] = {
+        "output_dir": str(work),
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": 4 * settings.batch_size,
+        "learning_rate": settings.learning_rate,
         **_of_task(task.main_metric),
         **common_arguments(recipe, settings.precision, steps, progress),
-    )
-    trainer = TaskFineTuningTrainer(
+    }
+    make: type[TaskFineTuningTrainer] = TaskFineTuningTrainer
+    args = TrainingArguments(**common)
+    if settings.is_sparse and not random_weights:  # nothing can be learnt by a share of random weights
+        make = SparseTaskFineTuningTrainer
+        args = SparseFineTuningArguments(**common, density=settings.density, dense_epochs=settings.dense_epochs)
+    trainer = make(
         model,
         args,
         train_dataset=features,
@@ -115,14 +121,29 @@ def tune_teacher(
         return {}
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    curve = read_log(work)
+    sparse = {}
+    if isinstance(trainer, SparseTaskFineTuningTrainer):
+        delta = _learnt(trainer, data)
+        delta.save(folder / DELTA_FILE)
+        sparse = {"dense_curve": read_log(work / "dense"), "density": delta.density, "entries": delta.entries}
+    curve = read_log(work / "sparse" if sparse else work)
     return {
         "curve": curve,
+        **sparse,
         "settings": _told(settings),
         **last_loss(curve),
         **on_development_data(data, curve, settings, warn=not (recipe.smoke or random_weights)),
         **language,
     }
+
+
+def _learnt(trainer: SparseTaskTrainer, data: TaskData) -> SparseDelta:
+    """The delta that a training has left, with what it is of."""
+    delta = trainer.delta
+    if delta is None:
+        raise RuntimeError("sparse fine-tuning ended without a delta")
+    delta.metadata |= {"task": data.task.name, "labels": list(data.labels)}
+    return delta
 
 
 def _told(settings: TaskTeacher) -> dict[str, Any]:
@@ -234,12 +255,9 @@ def distil_task(
     calm(trainer)
     with freed_memory_kept(), faster_fp32_products():
         trainer.train(resume_from_checkpoint=True)
-    delta = trainer.delta
-    if delta is None:
-        raise RuntimeError("phase 2 ended without a delta")
     if not together.main:
         return {}
-    delta.metadata |= {"task": task.name, "labels": list(data.labels)}
+    delta = _learnt(trainer, data)
     delta.save(folder / DELTA_FILE)
     curve = read_log(work / of_iteration("sparse", settings.iterations))
     return {

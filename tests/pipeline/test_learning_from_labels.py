@@ -1,11 +1,9 @@
 """Recipes whose phase 2 learns from labels, or leaves terms out: the teacher is not looked at, and a plan knows it."""
 
-import miniature
 import pytest
-import tiny_tasks
-from untrained import untrained
+from smallest import smallest_recipe
 
-from bistill_hub import InputError, Recipe, SparseDelta, run
+from bistill_hub import InputError, SparseDelta, run
 from bistill_hub.evaluation.results import RESULTS_FILE, read_results
 from bistill_hub.model.sparse_delta import state_sha256
 from bistill_hub.pipeline import order, task_training
@@ -17,39 +15,11 @@ from bistill_hub.teacher import load_task_model
 
 LABELS = {"tasks.ner.distillation.learns_from": "labels"}
 EVERY = {"tasks.ner.distillation.density": 1.0}
-ONE = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """Everything as small as it can be: a teacher of two layers, a student of one, no phase 1, two updates an epoch."""
-    home = tmp_path_factory.mktemp("labels")
-    lines = {code: map(miniature.text, miniature.sentences(code, 60)) for code in miniature.LANGUAGES}
-    text = {code: str(miniature.write_lines(home / f"{code}.txt", list(made))) for code, made in lines.items()}
-    distillation = {"dense_epochs": 2, "sparse_epochs": 3, "batch_size": 4, "learning_rate": 1e-3}
-    return Recipe.make(
-        {
-            "name": "bistill-en-sw-labels",
-            "source": {"code": "en", "name": "English", "text": text["en"]},
-            "target": {"code": "sw", "name": "Swahili", "text": text["sw"]},
-            "teacher": {"model": str(untrained("bert", home / "teacher"))},
-            "license": "apache-2.0",
-            "limits": "Made of a miniature world, for tests.",
-            "bilingual": {"steps": 0, "block_size": 48},
-            "speed": {"seconds": 0, "length": 16, "batch_size": 2},
-            "baselines": ["no_phase_1"],
-            "tasks": [
-                {
-                    "name": "ner",
-                    **tiny_tasks.write_tasks(home / "tasks")["ner"],
-                    "max_length": 64,
-                    "teacher": ONE,
-                    "distillation": distillation,
-                }
-            ],
-            "synthetic": True,
-        }
-    )
+    return smallest_recipe(tmp_path_factory.mktemp("labels"))
 
 
 def made_of(finished):
