@@ -36,8 +36,8 @@ is gained where there are few."""
 def faster_fp32_products() -> Iterator[None]:
     """Within it, linear layers of any model multiply by oneDNN where that is the faster one, forwards and backwards.
 
-    Products in another precision, under autocast, on an accelerator and of few numbers are torch's, as ever, and so is
-    everything on other processors, unless the variable `VARIABLE` says `onednn`.
+    Products in another precision, under autocast and of few numbers are torch's, as ever, and so is everything where an
+    accelerator trains, and on other processors unless the variable `VARIABLE` says `onednn`.
 
     Raises:
         InputError: the variable says something else than `onednn` or `torch`.
@@ -63,7 +63,7 @@ def is_chosen() -> bool:
     if said not in ("", ONEDNN, LEFT_TO_TORCH):
         remedy = f"say {ONEDNN} or {LEFT_TO_TORCH}, or leave it out"
         raise InputError("there is no such library for products in fp32", field=VARIABLE, value=said, remedy=remedy)
-    if said == LEFT_TO_TORCH or not is_there():
+    if said == LEFT_TO_TORCH or not is_there() or torch.accelerator.is_available():
         return False
     return said == ONEDNN or gains(processor(), torch.backends.cpu.get_cpu_capability())
 
@@ -99,7 +99,7 @@ def _is_for_onednn(input: Tensor, weight: Tensor) -> bool:
     return (
         input.dtype is torch.float32
         and weight.dtype is torch.float32
-        and input.device.type == weight.device.type == "cpu"
+        and input.device.type == weight.device.type == "cpu"  # and not "meta"
         and type(weight) in (nn.Parameter, Tensor)
         and input.dim() > 1
         and input.numel() * weight.shape[0] >= LEAST

@@ -25,7 +25,10 @@ PROCESSORS = {
     "nothing is told": ("", None, "AVX512", False),
 }
 
-pytestmark = pytest.mark.skipif(not is_there(), reason="this torch has no oneDNN, so that nothing here can be used")
+pytestmark = pytest.mark.skipif(
+    not is_there() or torch.accelerator.is_available(),
+    reason="nothing of this is used here: no oneDNN, or a GPU trains",
+)
 
 
 @pytest.fixture
@@ -175,7 +178,10 @@ def test_a_user_says_otherwise(monkeypatch):
     monkeypatch.setenv(VARIABLE, "torch")
     assert not is_chosen()
     monkeypatch.setenv(VARIABLE, "onednn")
-    monkeypatch.setattr(fp32_products, "is_there", lambda: False)
+    with monkeypatch.context() as without:
+        without.setattr(fp32_products, "is_there", lambda: False)
+        assert not is_chosen()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert not is_chosen()
 
 

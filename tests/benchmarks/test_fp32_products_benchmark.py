@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from benchmarks.fp32_products import compared, main, multiplied_by
-from bistill_hub.fp32_products import VARIABLE, is_there
+from bistill_hub.fp32_products import VARIABLE, is_chosen
 
 
 def test_a_small_layer_is_measured_and_what_is_chosen_here_is_told(monkeypatch):
@@ -25,7 +25,7 @@ def test_what_a_user_said_is_said_again_afterwards(monkeypatch, said):
         monkeypatch.setenv(VARIABLE, said)
     before = nn.Linear.forward
     with multiplied_by("onednn"):
-        assert (nn.Linear.forward is not before) == is_there()
+        assert (nn.Linear.forward is not before) == is_chosen()
     with multiplied_by("torch"):
         assert nn.Linear.forward is before
     assert os.environ.get(VARIABLE) == said
