@@ -27,7 +27,7 @@ PROCESSORS = {
 
 pytestmark = pytest.mark.skipif(
     not is_there() or torch.accelerator.is_available(),
-    reason="nothing of this is used here: no oneDNN, or a GPU trains",
+    reason="it is not used here: no oneDNN, or a GPU",
 )
 
 
