@@ -303,7 +303,7 @@ def _between(text: str, begin: str, end: str, content: str, page: Path) -> str:
 
 
 def _metrics_table(file: Path) -> list[str]:
-    """A table of all metrics, a row and a language a line."""
+    """A table of all metrics, a row and a language a line; a label that a row never gave, where it is none, has none."""
     with file.open(encoding="utf-8", newline="") as rows:
         entries = list(csv.DictReader(rows))
     lines = ["### All metrics", ""]
@@ -316,7 +316,7 @@ def _metrics_table(file: Path) -> list[str]:
             place = entry["contender"], entry["seed"], entry["language"]
             values.setdefault(place, {})[entry["metric"]] = float(entry["value"])
         for (contender, seed, language), found in values.items():
-            shown = " | ".join(f"{100 * found[name]:.1f}" for name in names)
+            shown = " | ".join(f"{100 * found[name]:.1f}" if name in found else "" for name in names)
             lines.append(f"| {CONTENDERS[contender].label} | {seed} | {language} | {shown} |")
     return lines
 

@@ -55,3 +55,14 @@ def test_tables_and_page_are_those_of_the_kept_predictions(
     for one, other in zip(ours, theirs, strict=True):
         assert one == pytest.approx(other)
     assert page.read_text() == folder.with_suffix(".md").read_text()
+
+
+def test_a_label_that_a_row_never_gave_and_that_is_none_has_no_metric(tmp_path):
+    file = tmp_path / "metrics.csv"
+    rows = [("student", "f1", 0.5), ("student", "SYM.f1", 0.25), ("from_scratch", "f1", 0.125)]
+    lines = [f"pos,sw,{contender},0,{metric},{value}" for contender, metric, value in rows]
+    file.write_text("\n".join(["task,language,contender,seed,metric,value", *lines]) + "\n", encoding="utf-8")
+    table = load_script("pool")._metrics_table(file)
+    assert table[2] == "| pos, in % | seed | language | f1 | SYM.f1 |"
+    assert table[4] == "| bilingual student | 0 | sw | 50.0 | 25.0 |"
+    assert table[5] == "| bilingual from scratch + phase 2 | 0 | sw | 12.5 |  |"
