@@ -70,6 +70,7 @@ ASSIGNED = (
     Assigned("docs/studies/en_sw_small.md", r"BISTILL_DATA=DATA BISTILL_TEACHER=TEACHER bistill run", _STUDIES),
     Assigned("docs/studies/en_sw_four_tasks.md", r"BISTILL_DATA=DATA BISTILL_TEACHER=TEACHER bistill run", _STUDIES),
     Assigned("docs/studies/en-sw.md", r"(?s).*bistill compare ", _STUDIES),
+    Assigned("docs/studies/en-sw-sparse-teacher.md", r"(?s).*bistill compare ", _STUDIES),
     Assigned("docs/studies/en-sw-ablations.md", r"(?s).*bistill compare ", _STUDIES),
     Assigned("docs/studies/en-yo.md", r"(?s).*bistill compare ", _STUDIES),
 )

@@ -15,6 +15,12 @@ IN_FP32 = (
     "tasks.ner.distillation.precision=fp32",
     "tasks.ner.distillation.teacher_precision=fp32",
 )
+SPARSE_TEACHER = (
+    "tasks.ner.teacher.density=0.08",
+    "tasks.ner.teacher.dense_epochs=1",
+    "tasks.ner.teacher.learning_rate=1e-3",
+    "tasks.ner.teacher.precision=bf16",
+)
 
 
 def rows_of(file):
@@ -35,6 +41,7 @@ def as_number(text):
     ("study", "recipe", "settings", "tasks", "assignments"),
     [
         ("en-sw", "en_sw", "en-sw", "ner,pos,nli,qa", ()),
+        ("en-sw-sparse-teacher", "en_sw", "en-sw", "ner", SPARSE_TEACHER),
         ("en-sw-ablations", "en_sw", "en-sw", "ner", IN_FP32),
         ("en-yo", "en_yo_mmbert", "en-yo", "ner", ()),
     ],

@@ -10,6 +10,7 @@ STUDIES = [
     *claimed(__name__, "docs/studies/en_sw_small.md"),
     *claimed(__name__, "docs/studies/en_sw_four_tasks.md"),
     *claimed(__name__, "docs/studies/en-sw.md"),
+    *claimed(__name__, "docs/studies/en-sw-sparse-teacher.md"),
     *claimed(__name__, "docs/studies/en-sw-ablations.md"),
     *claimed(__name__, "docs/studies/en-yo.md"),
 ]
@@ -72,5 +73,5 @@ def test_the_other_commands_are_the_demonstration_and_the_pool_which_other_tests
     others = [words for words in COMMANDS if words[1] not in ("run", "compare", OVERLAP)]
     assert [words[:2] for words in others] == [
         ["bistill", "demo"],
-        *3 * [["export", "BISTILL_DATA=DATA"], *2 * [["python", "docs/studies/pool.py"]]],
+        *4 * [["export", "BISTILL_DATA=DATA"], *2 * [["python", "docs/studies/pool.py"]]],
     ]

@@ -39,7 +39,7 @@ def small(command):
     return changed(**settings)
 
 
-@pytest.mark.parametrize("page", ["en-sw", "en-sw-ablations", "en-yo"])
+@pytest.mark.parametrize("page", ["en-sw", "en-sw-sparse-teacher", "en-sw-ablations", "en-yo"])
 def test_a_study_that_is_a_comparison_fills_its_table(page, study_place, monkeypatch):
     pool = {
         f"docs/studies/{page}/pool": "pool"
