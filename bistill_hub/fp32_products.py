@@ -1,8 +1,8 @@
 """Which library multiplies matrices in fp32 while a model is trained or scored on a CPU.
 
-torch leaves linear layers in fp32 to MKL. On the processors of AMD that compute with vectors of 512 bits MKL uses half
-of that; oneDNN, which torch has for products in bf16, uses all of it. Both are exact fp32 and differ in the order in
-which they sum. What it gains is in docs/benchmarks.md.
+torch leaves linear layers in fp32 to MKL. On AMD's processors of family 26 (Zen 5), which have vectors of 512 bits, it
+is half as fast as oneDNN, which torch has for products in bf16. Both compute in fp32 and differ in the order in which
+they sum. docs/benchmarks.md has what is gained.
 """
 
 from __future__ import annotations
