@@ -76,7 +76,7 @@ def score_predictions(
         kind.check_labels(dataset, labels, source_file(test))
     trivial = kind.trivial(dataset, labels, train)
     files = [Path(file) for file in (predictions, against) if file is not None]
-    read = [_read(file, trivial) for file in files]
+    read = [_read(file, kind, trivial) for file in files]
     scored = []
     for file, found in zip(files, read, strict=True):
         try:
@@ -117,7 +117,7 @@ def _compare(task: Task, dataset: Dataset, read: Sequence[list[Any]], trivial: l
     return paired_intervals(student, teacher, baseline, task.main_score)
 
 
-def _read(file: Path, trivial: Sequence[Any]) -> list[Any]:
+def _read(file: Path, task: Task, trivial: Sequence[Any]) -> list[Any]:
     """Read predictions, which have to be of the same form as the trivial baseline's."""
     found = read_predictions(file)
     if len(found) != len(trivial):
@@ -143,5 +143,14 @@ def _read(file: Path, trivial: Sequence[Any]) -> list[Any]:
                 file=file,
                 field=f"line {number}",
                 remedy="name the predictions of this very test set",
+            )
+        answers = prediction if isinstance(expected, list) else [prediction]
+        if unknown := [answer for answer in answers if not task.is_answer(answer)]:
+            raise InputError(
+                f"there is no such label among those of the task {task.name}",
+                file=file,
+                field=f"line {number}",
+                value=unknown[0],
+                remedy="name the predictions of this task, by a model whose head has its labels",
             )
     return found

@@ -59,19 +59,31 @@ class Ner(TokenClassification):
         new_type = label_map[match["type"]]
         return self.outside if new_type == self.outside else f"{match['prefix']}-{new_type}"
 
-    def canonical(self, tags: Sequence[str]) -> list[str]:
-        """Rewrite a sentence's tags in strict IOB2."""
+    def is_answer(self, label: str) -> bool:
+        """Whether a string is a tag of IOB2."""
+        return label == self.outside or (self.is_tag(label) and label[0] in "BI")
+
+    def canonical(self, tags: Sequence[str], before: Sequence[str]) -> list[str]:
+        """Rewrite a sentence's tags in strict IOB2.
+
+        Where two types become one, a change from the one to the other still ends an entity: schemes without B- tell it
+        by nothing else.
+        """
         rewritten = []
-        open_type = None
-        for tag in tags:
+        open_type = open_before = None
+        for tag, original in zip(tags, before, strict=True):
             match = _TAG.fullmatch(tag)
             if match is None:
                 rewritten.append(self.outside)
                 open_type = None
                 continue
-            continues = match["prefix"] in "IEML" and match["type"] == open_type
+            was = _TAG.fullmatch(original)
+            type_before = was and was["type"]
+            same = (match["type"], type_before) == (open_type, open_before)
+            continues = match["prefix"] in "IEML" and same
             rewritten.append(f"{'I' if continues else 'B'}-{match['type']}")
             open_type = None if match["prefix"] in "ESLU" else match["type"]
+            open_before = type_before
         return rewritten
 
     def check_label_map(self, source: LabelledSource, found: set[str]) -> None:

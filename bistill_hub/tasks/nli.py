@@ -91,6 +91,10 @@ class Nli(Task):
         found = set(dataset["label"][:])
         return tuple(label for label in LABELS if label in found)
 
+    def is_answer(self, label: str) -> bool:
+        """Whether a string is one of `LABELS`."""
+        return label in LABELS
+
     def check_labels(self, dataset: Dataset, labels: Sequence[str], file: str) -> None:
         """Refuse a development or test set with a label that training lacks; see `Task.check_labels`."""
         for row, label in enumerate(dataset["label"][:]):

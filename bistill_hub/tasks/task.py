@@ -75,6 +75,10 @@ class Task(ABC):
             InputError: there is such a label.
         """
 
+    def is_answer(self, label: str) -> bool:
+        """Whether a string can be a prediction of this task, or one of its words: `score` knows what to make of it."""
+        return True
+
     @abstractmethod
     def encode(
         self, dataset: Dataset, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str], max_length: int

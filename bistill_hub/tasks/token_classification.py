@@ -66,8 +66,17 @@ class TokenClassification(Task):
         """Apply a source's `label_map` to one tag."""
         return label_map.get(tag, tag)
 
-    def canonical(self, tags: Sequence[str]) -> list[str]:
-        """Rewrite a sentence's well-formed tags in the one scheme that the task trains on and scores."""
+    def is_answer(self, label: str) -> bool:
+        """Whether a string is a tag."""
+        return self.is_tag(label)
+
+    def canonical(self, tags: Sequence[str], before: Sequence[str]) -> list[str]:
+        """Rewrite a sentence's well-formed tags in the one scheme that the task trains on and scores.
+
+        Args:
+            tags: The tags, renamed.
+            before: What the source has in their places, before it was renamed.
+        """
         return list(tags)
 
     def check_label_map(self, source: LabelledSource, found: set[str]) -> None:
@@ -109,7 +118,7 @@ class TokenClassification(Task):
             self._check_tags(sentence, renamed, source)
             found.update(sentence.tags)
             tokens.append([sentence.tokens[position] for position in words])
-            tags.append(self.canonical(list(renamed.values())))
+            tags.append(self.canonical(list(renamed.values()), [sentence.tags[position] for position in words]))
         if not tokens:
             raise InputError(
                 "there is no sentence in it",

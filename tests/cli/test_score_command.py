@@ -131,13 +131,30 @@ def test_without_a_teacher_there_is_nothing_to_compare_with(kept):
         ('["O", "O", "O"]\n["O"]\n"O"\n["O"]\n', ("line 3 = 'O'", "a prediction of this task is a list of tags")),
         ('["O", "O", "O"]\n["O", "O"]\n["O"]\n["O"]\n', ("line 2", "2 tags for 1 words")),
         ('["O", "O", "O"]\n[1]\n["O", "O", "O"]\n["O"]\n', ("line 2", "not text")),
-        ('["O", "O", "O"]\n["X"]\n["O", "O", "O"]\n["O"]\n', ("no predictions of the task ner", "'X'")),
+        ('["O", "O", "O"]\n["X"]\n["O", "O", "O"]\n["O"]\n', ("line 2 = 'X'", "no such label", "task ner")),
+        ('["O", "O", "O"]\n["S-PER"]\n["O", "O", "O"]\n["O"]\n', ("line 2 = 'S-PER'", "no such label")),
     ],
 )
 def test_predictions_of_something_else_are_refused(kept, content, said):
     (kept / "other.jsonl").write_text(content)
     refused(score("other.jsonl", "--task", "ner", "--test", "test.conll"), *said)
     refused(score("student.jsonl", "--task", "ner", "--test", "test.conll", "--against", "other.jsonl"), *said)
+
+
+@pytest.mark.parametrize(
+    ("task", "test", "right", "wrong"),
+    [
+        ("nli", "premise\thypothesis\tlabel\na\tb\tneutral\nc\td\tentailment\n", '"neutral"', '"LABEL_0"'),
+        ("pos", "neno\tNOUN\n\nneno\tVERB\n", '["NOUN"]', '["B-PER"]'),
+    ],
+)
+def test_predictions_of_another_task_are_no_answers_of_score_0(kept, task, test, right, wrong):
+    file = kept / f"test.{'tsv' if task == 'nli' else 'conll'}"
+    file.write_text(test)
+    (kept / "right.jsonl").write_text(f"{right}\n{right}\n")
+    (kept / "wrong.jsonl").write_text(f"{right}\n{wrong}\n")
+    assert score("right.jsonl", "--task", task, "--test", file.name).exit_code == 0
+    refused(score("wrong.jsonl", "--task", task, "--test", file.name), "wrong.jsonl: line 2", "no such label")
 
 
 def test_what_is_not_there_is_refused(kept):

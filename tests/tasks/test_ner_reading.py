@@ -111,6 +111,14 @@ def test_label_map_renames_tags_and_whole_types(conll):
     assert found == [["O", "O", "B-PER", "I-PER", "O"]]
 
 
+@pytest.mark.parametrize("scheme", ["I-GPE I-GPE I-LOC O I-LOC I-GPE", "I-GPE E-GPE I-LOC O I-LOC E-GPE"])
+def test_where_two_types_become_one_their_entities_stay_two(conll, scheme):
+    text = "".join(f"mji\t{tag}\n" for tag in scheme.split())
+    apart, joined = tags_of(conll(text))[0], tags_of(conll(text, label_map={"GPE": "LOC"}))[0]
+    assert joined == ["B-LOC", "I-LOC", "B-LOC", "O", "B-LOC", "B-LOC"]
+    assert [tag[0] for tag in joined] == [tag[0] for tag in apart]
+
+
 def test_a_label_map_that_renames_half_of_a_type_is_refused(conll):
     text = "leo\tB-DATE\nasubuhi\tI-DATE\n"
     with pytest.raises(InputError, match=r"B-DATE is renamed to O, but I-DATE is not.*Rename the type, DATE: O"):
