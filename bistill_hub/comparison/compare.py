@@ -207,14 +207,17 @@ def find(recipe: Recipe, folder: Path, data: Mapping[str, TaskData]) -> Comparis
                     failed[asked] = entry.failed[asked.seed]
                 else:
                     missing.append(asked)
-        scores += scores_of(own, read, done)
+        if read is not None:
+            scores += scores_of(own, read, done)
     return Comparison(recipe=own, rows=tuple(remembered), scores=tuple(scores), missing=tuple(missing), failed=failed)
 
 
-def _records(entry: Remembered, data: TaskData, folder: Path) -> dict[Asked, StageRecord | None]:
+def _records(entry: Remembered, data: TaskData | None, folder: Path) -> dict[Asked, StageRecord | None]:
     """By row the record of the stage that scored it; None where it is not finished with what is there now."""
     asked = {seed: Asked(entry.contender, seed, entry.task) for seed in entry.seeds}
     found: dict[Asked, StageRecord | None] = dict.fromkeys(asked.values())
+    if data is None:
+        return found
     try:
         rows = rows_of(CONTENDERS[entry.contender], entry.recipe, entry.seeds, {entry.task: data}, progress=False)
     except OSError:  # a file of an earlier command's is gone
@@ -234,9 +237,13 @@ def _looked_at(own: Recipe, recipes: Mapping[str, Recipe], folder: Path) -> dict
     return data
 
 
-def _read(row: Remembered) -> TaskData:
+def _read(row: Remembered) -> TaskData | None:
+    """Read the data of an earlier command's task; None where a file is gone or no longer what it was."""
     task = row.recipe.tasks[0]
-    return read_task(task, get_task(task.name))
+    try:
+        return read_task(task, get_task(task.name))
+    except (OSError, InputError):
+        return None
 
 
 def _by_contender(failed: Mapping[Asked, str]) -> dict[tuple[str, str], dict[int, str]]:

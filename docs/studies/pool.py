@@ -5,8 +5,9 @@ python docs/studies/pool.py table POOL OUTPUT RECIPE --set-file SETTINGS.toml [-
 
 A comparison's folder belongs to one machine and one set of library versions. Its predictions do not: a study whose seeds
 are trained weeks apart keeps them in a pool, from which all scores and intervals are computed anew. A row is kept with
-the recipe that it was trained by, and the table takes none of another recipe. The precision alone may differ, since not
-every machine has bf16: it stands beside each stage, and above the scores where rows of one table differ in it.
+the recipe that it was trained by and the hashes of the weights that it began with, and the table takes none of another
+recipe or of other weights (rows of before 2026-12-01 have no hashes). The precision of phases 1 and 2 alone may differ,
+since not every machine has bf16: it stands beside each stage, and above the scores where rows of one table differ in it.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ from bistill_hub.errors import InputError
 from bistill_hub.evaluation.kept import read_predictions
 from bistill_hub.pipeline.manifest import StageRecord, versions
 from bistill_hub.pipeline.order import PHASE_1
-from bistill_hub.pipeline.portable import portable
+from bistill_hub.pipeline.portable import portable, public_name
 from bistill_hub.pipeline.preflight import TaskData, read_task
 from bistill_hub.recipe import Recipe
+from bistill_hub.sources import file_sha256
 from bistill_hub.tasks import get_task
+from bistill_hub.teacher import LEGACY_PREFIX
 
 METRICS_FILE = "metrics.csv"
 _COUNT = "number"
@@ -87,10 +90,11 @@ class Kept:
     def precision(self, stage: str) -> str:
         """The precision that a stage was trained in: phase 1, the task's teacher, or its phase 2."""
         recipe = self.content["recipe"]
-        if stage == PHASE_1:
-            return str(recipe["bilingual"]["precision"])
         (task,) = (each for each in recipe["tasks"] if each["name"] == self.task)
-        return str(task["teacher" if stage == f"{self.task} teacher" else "distillation"]["precision"])
+        settings = {PHASE_1: recipe["bilingual"], f"{self.task} teacher": task["teacher"]}
+        own = settings.get(stage, task["distillation"])
+        teachers = own.get("teacher_precision", own["precision"])
+        return str(own["precision"] if teachers == own["precision"] else f"{own['precision']}, teacher in {teachers}")
 
     def record(self, folder: Path) -> StageRecord:
         """Write the predictions where a comparison would have them; the record of the stage that made them."""
@@ -109,6 +113,22 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
         if not task["distillation"]["target_share"]:
             del task["distillation"]["target_share"]  # rows that were kept before there was one have none
     return {name: value for name, value in fields.items() if name not in (*_NOT_OF_THE_MODEL, "seed")}
+
+
+def _weights(recipe: Recipe) -> dict[str, str]:
+    """Hashes of the weights here that a recipe begins with, by field; what is on the Hub has a revision."""
+    places = {"teacher.model": recipe.teacher.model}
+    places |= {f"teacher.language_deltas.{code}": place for code, place in recipe.teacher.language_deltas.items()}
+    for task in recipe.tasks:
+        given = {"model": task.teacher.model, "delta": task.teacher.delta}
+        places |= {f"tasks.{task.name}.teacher.{name}": place for name, place in given.items() if place}
+    found = {}
+    for field, place in places.items():
+        if public_name(place) is None:
+            path = Path(place.removeprefix(LEGACY_PREFIX)).expanduser()
+            files = [path] if path.is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
+            found[field] = " ".join(file_sha256(file) for file in files)
+    return found
 
 
 def _without_precision(identity: dict[str, Any]) -> dict[str, Any]:
@@ -158,6 +178,7 @@ def keep(pool: Path, folder: Path, recipe: Recipe, words: str) -> list[Path]:
             "seed": row.asked.seed,
             "task": row.asked.task,
             "recipe": _identity(row.recipe),
+            "weights": _weights(row.recipe),
             "made": words,
             "machine": scored.machine,
             "versions": versions(),
@@ -366,8 +387,10 @@ def _seeds(seeds: Iterable[int]) -> str:
 
 
 def _check(row: Kept, recipe: Recipe) -> None:
-    """Refuse a row of another recipe than the one that its contender has now."""
+    """Refuse a row of another recipe, or of other weights, than its contender has now."""
     then, now = _without_precision(row.content["recipe"]), _without_precision(_identity(recipe))
+    if "weights" in row.content:
+        then["weights"], now["weights"] = row.content["weights"], _weights(recipe)
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
             raise InputError(

@@ -5,23 +5,29 @@ import json
 import lzma
 import re
 import shutil
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import pytest
+import tiny_tasks
 from compared import bytes_of, small_pair
+from safetensors.torch import load_file, save_file
 from studies import load_script
 
-from bistill_hub import InputError
-from bistill_hub.comparison.compare import compare
+from bistill_hub import InputError, Recipe
+from bistill_hub.comparison.compare import compare, find
+from bistill_hub.comparison.contenders import own_recipe
 from bistill_hub.comparison.cost import cost_of
 from bistill_hub.comparison.findings import verdict
+from bistill_hub.comparison.memory import remember
 from bistill_hub.comparison.report import FINDINGS, findings_table
 from bistill_hub.comparison.rows import Asked
 from bistill_hub.evaluation.bootstrap import bootstrap_scores, interval
 from bistill_hub.evaluation.kept import read_predictions
 from bistill_hub.evaluation.results import read_results
 from bistill_hub.pipeline import executor, order
+from bistill_hub.pipeline.preflight import read_task
 from bistill_hub.tasks import get_task
 
 AGAINST = ["trimmed_teacher", "no_phase_1"]
@@ -325,6 +331,25 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_made(pair, change
     assert not (tmp_path / "c" / "stages").exists()
 
 
+def test_a_tasks_data_that_are_gone_leave_the_other_tasks_their_table(tmp_path):
+    pair = small_pair(tmp_path / "pair")
+    (ner,) = pair.tasks
+    both = pair.model_dump(mode="json")
+    (tmp_path / "pos").mkdir()
+    of_pos = tiny_tasks.write_tasks(tmp_path / "pos")["pos"]
+    both["tasks"].append({**both["tasks"][0], "name": "pos", **of_pos})
+    both = Recipe.make(both)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    remember(folder, both, {"student": own_recipe(both)}, (0,), {})
+    data = {"pos": read_task(both.tasks[1], get_task("pos"))}
+    assert [asked.task for asked in find(both, folder, data).missing] == ["ner", "pos"]
+    Path(ner.test_target.path).unlink()
+    found = find(both, folder, data)
+    assert [asked.task for asked in found.missing] == ["ner", "pos"]
+    assert found.scores == ()
+
+
 @pytest.fixture(scope="module")
 def pool():
     return load_script("pool")
@@ -354,6 +379,14 @@ def test_a_pool_grows_by_seeds_and_takes_no_row_of_another_recipe(pool, pair, co
     with pytest.raises(InputError, match=r"-0\.json\.xz: bilingual = .*trained by another recipe"):
         pool.table(tmp_path / "pool", tmp_path / "c", pair.replace({"bilingual.steps": 7}), {})
     assert not (tmp_path / "c").exists()
+    another = tmp_path / "another" / "teacher"
+    shutil.copytree(pair.teacher.model, another)
+    renamed = pair.replace({"teacher.model": str(another)})
+    assert pool.table(tmp_path / "pool", tmp_path / "d", renamed, {}).scores == found.scores, "equal weights elsewhere"
+    weights = load_file(another / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, another / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"-0\.json\.xz: weights = .*trained by another recipe"):
+        pool.table(tmp_path / "pool", tmp_path / "e", renamed, {})
     with pytest.raises(InputError, match=r"no finished row of this recipe.*precision included"):
         pool.keep(tmp_path / "pool", folder, pair.replace({"bilingual.precision": "bf16"}), "today")
 
@@ -364,6 +397,8 @@ def test_a_pool_has_rows_of_either_precision_and_the_page_tells_which(pool, pair
         if file.name.startswith("student-1"):
             row = json.loads(lzma.decompress(file.read_bytes()))
             row["recipe"]["bilingual"]["precision"] = row["recipe"]["bilingual"]["teacher_precision"] = "bf16"
+            (task,) = row["recipe"]["tasks"]
+            task["distillation"]["teacher_precision"] = "bf16"
             file.write_bytes(lzma.compress(json.dumps(row).encode()))
     assert pool.table(tmp_path / "pool", tmp_path / "table", pair, {}).scores == found.scores
     page = tmp_path / "page.md"
@@ -372,9 +407,10 @@ def test_a_pool_has_rows_of_either_precision_and_the_page_tells_which(pool, pair
     text = page.read_text(encoding="utf-8")
     assert text.count(findings_table(found.findings)) == 1
     assert f"#{FINDINGS}" in text
-    assert "Phases trained in fp32: ner (seeds 0, 1); in bf16: ner (seed 1).\n" in text
+    told = "fp32: ner (seeds 0, 1); in bf16: ner (seed 1); in fp32, teacher in bf16: ner (seed 1)"
+    assert f"Phases trained in {told}.\n" in text
     assert re.search(r"\| phase 1 \| student, seed 1 \| bf16 \|", text)
-    assert re.search(r"\| ner phase 2 \| student, seed 1 \| fp32 \|", text)
+    assert re.search(r"\| ner phase 2 \| student, seed 1 \| fp32, teacher in bf16 \|", text)
     assert re.search(r"\| phase 1 \| student, seed 0 \| fp32 \|", text)
 
 
