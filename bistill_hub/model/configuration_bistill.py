@@ -37,6 +37,8 @@ _OWN_FIELDS = (
     "format_version",
     "written_by",
 )
+_LABEL_ARGUMENTS = ("num_labels", "id2label", "label2id")
+_ASKED_FOR = "_labels_asked_for"
 _NOT_THE_BACKBONES = ("model_type", "architectures", "auto_map", "transformers_version")
 
 
@@ -114,6 +116,21 @@ class BistillConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in transformers. Which labels somebody asks for is remembered, since a default of two looks like two."""
+        asked_for = tuple(name for name in _LABEL_ARGUMENTS if kwargs.get(name) is not None)
+        found = super().from_dict(config_dict, **kwargs)
+        config = found[0] if isinstance(found, tuple) else found  # with return_unused_kwargs=True
+        object.__setattr__(config, _ASKED_FOR, asked_for)
+        return found
+
+    @property
+    def labels_asked_for(self) -> tuple[str, ...]:
+        """Which of `num_labels`, `id2label` and `label2id` were given when this was loaded."""
+        asked_for: tuple[str, ...] = getattr(self, _ASKED_FOR, ())
+        return asked_for
+
+    @classmethod
     def from_backbone(cls, config: PreTrainedConfig, **fields: Any) -> BistillConfig:
         """Wrap a native configuration.
 
@@ -156,5 +173,6 @@ class BistillConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as it is written to config.json."""
         fields = super().to_dict()
-        fields.pop("attribute_map", None)
+        for name in ("attribute_map", _ASKED_FOR):
+            fields.pop(name, None)
         return copy.deepcopy(fields)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -73,19 +73,22 @@ class _BistillLoader:
                 (`HF_ASSETS_CACHE`), so that later loads map it like any checkpoint instead of adding again. Each task
                 takes as much disk there as the base weights. Without a task there is nothing to keep.
             kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, ... as everywhere in transformers; the rest
-                (`dtype`, `device_map`, `attn_implementation`, ...) goes to the native class.
+                (`dtype`, `device_map`, `attn_implementation`, ...) goes to the native class. A PEFT adapter that the
+                Auto classes found is put on what was loaded.
 
         Returns:
             A model of the backbone's own class, in evaluation mode.
 
         Raises:
-            ValueError: there is no such task, no delta for the head, several candidates and no default, or a delta that
-                was made for other base weights. The message lists what there is.
+            ValueError: there is no such task, no delta for the head, several candidates and no default, a delta that
+                was made for other base weights, or other labels are asked for than the task has. The message lists what
+                there is.
             OSError: a file is missing or cannot be fetched.
         """
         hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if name in kwargs}
-        for name in ("trust_remote_code", "_from_auto", "_from_pipeline", "adapter_kwargs", "code_revision"):
+        for name in ("trust_remote_code", "_from_auto", "_from_pipeline", "code_revision"):
             kwargs.pop(name, None)
+        adapter = {"adapter_name": kwargs.pop("adapter_name", "default"), **(kwargs.pop("adapter_kwargs", None) or {})}
         # One commit for all files of this load, even if the repository moves meanwhile.
         hub["revision"] = resolve_revision(
             pretrained_model_name_or_path,
@@ -116,11 +119,7 @@ class _BistillLoader:
             description = read_description(delta_file)
             _check_belongs(description, config, chosen, cls.head, where)
             labels = description.get("labels") or None
-            if task == _ANY_TASK and config.num_labels not in (2, len(labels or ()) or 2):
-                raise ValueError(
-                    f"{where}: task {chosen!r} has {len(labels or ())} labels, not {config.num_labels}. "
-                    "Pass task=None to get a fresh head with num_labels."
-                )
+            _check_labels(config, labels or (), chosen, where)
         native_config = config.backbone_config(labels)
         native_class = _native_class(cls.head, native_config)
         files = local(BASE_FILE), delta_file
@@ -131,6 +130,7 @@ class _BistillLoader:
         model = native_class.from_pretrained(None, *model_args, config=native_config, state_dict=state, **kwargs)
         loaded = model[0] if isinstance(model, tuple) else model  # output_loading_info=True returns a pair
         loaded.name_or_path = loaded.config.name_or_path = where
+        _wear(loaded, **adapter)
         return model
 
     @classmethod
@@ -202,6 +202,36 @@ class BistillForQuestionAnswering(_BistillLoader):
     """Loads the student with a span-extraction task; registered with `AutoModelForQuestionAnswering`."""
 
     head = "question-answering"
+
+
+def _wear(model: PreTrainedModel, *, _adapter_model_path: str | None = None, adapter_name: str, **kwargs: Any) -> None:
+    """Put the PEFT adapter on, whose folder the Auto classes were given and which names the pair as its base."""
+    if _adapter_model_path is not None:
+        model.load_adapter(_adapter_model_path, adapter_name=adapter_name, adapter_kwargs=kwargs)
+
+
+def _check_labels(config: BistillConfig, labels: Sequence[str], task: str, where: str) -> None:
+    """Refuse labels that somebody asks for and the task does not have; a task without labels has two logits.
+
+    Raises:
+        ValueError: there are such.
+    """
+    asked_for, logits = config.labels_asked_for, len(labels) or 2
+    allowed = (logits,) if asked_for else (2, logits)  # 2 is also what a configuration has that nobody has asked
+    if config.num_labels not in allowed:
+        raise ValueError(
+            f"{where}: task {task!r} has {len(labels)} labels, not {config.num_labels}. "
+            "Pass task=None to get a fresh head with num_labels."
+        )
+    ids = {label: row for row, label in enumerate(labels)}
+    others = ("id2label" in asked_for and config.id2label != dict(enumerate(labels))) or (
+        "label2id" in asked_for and config.label2id != ids
+    )
+    if labels and others:
+        raise ValueError(
+            f"{where}: task {task!r} has the labels {', '.join(labels)}, in this order. "
+            "Pass task=None to get a fresh head with id2label and label2id, or leave them out."
+        )
 
 
 def _refuse_task(task: str, config: BistillConfig, where: str, error: OSError) -> NoReturn:

@@ -20,6 +20,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    PreTrainedModel,
 )
 
 import bistill_hub
@@ -207,6 +208,43 @@ def copied(repository, tmp_path):
 def change_config(folder, **fields):
     file = folder / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
+def test_labels_that_the_task_does_not_have_are_refused_however_they_are_asked_for(pair):
+    labels = list(AutoConfig.from_pretrained(pair[1]).tasks["ner"]["labels"])
+    ids = {label: row for row, label in enumerate(labels)}
+    load = AutoModelForTokenClassification.from_pretrained
+    for asked_for in (
+        {"num_labels": 2},
+        {"num_labels": 2, "task": "ner"},
+        {"num_labels": len(labels) + 1, "task": "ner"},
+        {"id2label": {0: "a", 1: "b"}},
+        {"id2label": dict(enumerate(reversed(labels)))},
+        {"label2id": {label: row + 1 for label, row in ids.items()}},
+    ):
+        with pytest.raises(ValueError, match=r"task 'ner' has .*task=None"):
+            load(pair[1], **asked_for)
+    for asked_for in ({}, {"num_labels": len(labels)}, {"id2label": dict(enumerate(labels)), "label2id": ids}):
+        assert load(pair[1], **asked_for).config.label2id == ids
+    fresh = load(pair[1], task=None, num_labels=2)
+    assert (fresh.config.num_labels, fresh.classifier.out_features) == (2, 2)
+    asked = AutoConfig.from_pretrained(pair[1], num_labels=2)
+    assert "asked_for" not in json.dumps(asked.to_dict()), "which nobody needs to know of a file"
+
+
+def test_an_adapter_that_names_the_pair_as_its_base_is_put_on(pair, monkeypatch):
+    """By the arguments that the Auto classes hand on where PEFT is installed and they were given an adapter."""
+    worn = []
+    monkeypatch.setattr(
+        PreTrainedModel, "load_adapter", lambda model, *args, **kwargs: worn.append((model, args, kwargs))
+    )
+    found = {"_adapter_model_path": "mine/adapter", "revision": "abc", "token": "hf_x"}
+    model = AutoModelForTokenClassification.from_pretrained(pair[1], adapter_kwargs=found, adapter_name="mine")
+    ((wearer, (place,), options),) = worn
+    assert (wearer, place) == (model, "mine/adapter")
+    assert options == {"adapter_name": "mine", "adapter_kwargs": {"revision": "abc", "token": "hf_x"}}
+    AutoModelForTokenClassification.from_pretrained(pair[1], adapter_kwargs={"revision": "abc"})
+    assert len(worn) == 1, "there was none"
 
 
 def test_two_tasks_that_share_a_head_need_a_name_or_a_default(pair, tmp_path):
