@@ -232,10 +232,12 @@ class BilingualBlocks(Dataset[dict[str, Any]]):
 
     Args:
         blocks: For each language a sequence of rows with `input_ids`.
+        numbers: For each language the number that its rows carry; None counts the languages from 0.
     """
 
-    def __init__(self, blocks: Mapping[str, Any]) -> None:
+    def __init__(self, blocks: Mapping[str, Any], numbers: Sequence[int] | None = None) -> None:
         self.languages = tuple(blocks)
+        self.numbers = tuple(range(len(self.languages)) if numbers is None else numbers)
         self.parts = list(blocks.values())
         self.sizes = tuple(len(part) for part in self.parts)
 
@@ -243,14 +245,33 @@ class BilingualBlocks(Dataset[dict[str, Any]]):
         return sum(self.sizes)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return one block: `input_ids` and `language`, the number of its language in `languages`."""
+        """Return one block: `input_ids` and `language`, the number of its language."""
         if index < 0:
             raise IndexError(index)
-        for number, part in enumerate(self.parts):
+        for number, part in zip(self.numbers, self.parts, strict=True):
             if index < len(part):
                 return {"input_ids": part[int(index)]["input_ids"], "language": number}
             index -= len(part)
         raise IndexError(index)
+
+    def refuse_empty(self) -> None:
+        """Refuse blocks of which no balanced batches can be made.
+
+        Raises:
+            InputError: there is no language, or one of them has no block.
+        """
+        if not self.languages:
+            raise InputError(
+                "there is no language to learn", field="languages", value=[], remedy="give at least one, with its text"
+            )
+        for language, size in zip(self.languages, self.sizes, strict=True):
+            if not size:
+                raise InputError(
+                    "there is no text to learn from",
+                    field=f"corpus of {language!r}",
+                    value="0 blocks",
+                    remedy="give more text or a smaller block_size, or leave the language out",
+                )
 
     def split(self, share: float) -> tuple[BilingualBlocks, BilingualBlocks]:
         """Set aside the last `share` of each language's blocks for evaluation; at least one each, and never all.
@@ -276,7 +297,7 @@ class BilingualBlocks(Dataset[dict[str, Any]]):
             cut = len(part) - min(max(1, round(len(part) * share)), len(part) - 1)
             train[language] = _Slice(part, 0, cut)
             held_out[language] = _Slice(part, cut, len(part))
-        return BilingualBlocks(train), BilingualBlocks(held_out)
+        return BilingualBlocks(train, self.numbers), BilingualBlocks(held_out, self.numbers)
 
 
 class _Slice(Sequence[Any]):
@@ -303,10 +324,20 @@ class OneLanguageBatches(Sampler[list[int]]):
         seed: Determines the order.
         balanced: Equally many batches of each language, shuffled: the smallest language decides how many, of the others
             each epoch draws anew. False: every row once, in order.
+
+    Raises:
+        InputError: they are to be balanced, and a language has no rows or there is none.
     """
 
     def __init__(self, sizes: Sequence[int], batch_size: int, *, seed: int = 0, balanced: bool = True) -> None:
         self.sizes = tuple(sizes)
+        if balanced and not min(self.sizes, default=0):
+            raise InputError(
+                "balanced batches need rows of each language",
+                field="sizes",
+                value=self.sizes,
+                remedy="give text of each, or leave out languages without",
+            )
         self.batch_size = batch_size
         self.seed = seed
         self.balanced = balanced

@@ -318,6 +318,22 @@ def test_a_language_that_cannot_be_split_is_refused_by_name():
         BilingualBlocks({"en": rows(5), "sw": rows(1)}).split(0.1)
 
 
+def test_the_numbers_of_languages_may_be_given_and_stay_with_them():
+    blocks = BilingualBlocks({"sw": rows(4), "en": rows(4, start=10)}, numbers=(2, 0))
+    for part in (blocks, *blocks.split(0.5)):
+        assert [part[index]["language"] for index in range(len(part))] == [
+            *[2] * part.sizes[0],
+            *[0] * part.sizes[1],
+        ]
+
+
+@pytest.mark.parametrize("sizes", [(4, 0), (0,), ()])
+def test_balanced_batches_without_rows_of_some_language_are_refused_and_others_are_not(sizes):
+    with pytest.raises(InputError, match=r"sizes = .*: balanced batches need rows of each language"):
+        OneLanguageBatches(sizes, 2)
+    assert len(list(OneLanguageBatches(sizes, 2, balanced=False))) == sum(sizes) // 2
+
+
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=3)
 
 

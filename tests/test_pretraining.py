@@ -171,6 +171,12 @@ class TestTraining:
         losses = [entry["loss"] for entry in record["losses"]]
         assert sum(losses[-5:]) / 5 < 0.9 * losses[0]
 
+    def test_a_loss_that_is_not_finite_ends_it_before_a_model_is_written(self, sources, tmp_path, trained_tokenizers):
+        wild = settings(steps=40, warmup_fraction=0.0).model_copy(update={"learning_rate": 1e30})
+        with pytest.raises(InputError, match=r"learning_rate = 1e\+30: .*\bloss is not finite at update [24]\b"):
+            pretrain(sources, tmp_path, wild, tokenizer=trained_tokenizers["bert"], progress=False)
+        assert not list(tmp_path.glob("*.safetensors"))
+
     def test_sources_of_unequal_size_give_the_same_number_of_blocks(self):
         short, long = [[1], [2]], [[index] for index in range(10, 20)]
         schedule = pretraining._Schedule([short, long], 20, seed=0)

@@ -208,6 +208,12 @@ class BilingualDistillationTrainer(DistillationTrainer):
 
     A term of weight 0 is not formed, and a teacher that no term asks is neither run nor moved to the device.
 
+    With a `masked_share` each epoch hides other tokens, for which the data loader's workers are started anew, whatever
+    `dataloader_persistent_workers` says.
+
+    A `LanguageTeacher` with deltas speaks the language of each batch. It knows the languages of all `BilingualBlocks`,
+    held-out ones included, by their codes: they may stand in another order, or be fewer.
+
     Args:
         model: The student: a headless encoder, or a masked language model.
         teacher: The same of the teacher, with the student's vocabulary, or a `LanguageTeacher`. None where no term asks
@@ -219,7 +225,8 @@ class BilingualDistillationTrainer(DistillationTrainer):
 
     Raises:
         InputError: training would be sharded; teacher and student do not fit together, or lack a head whose logits, or
-            the tokenizer whose mask token, is asked for; or there is no teacher and a term asks it.
+            the tokenizer whose mask token, is asked for; there is no teacher and a term asks it; a language has no
+            block to learn from; or a `LanguageTeacher` does not name a language of the data.
     """
 
     args: BilingualDistillationArguments
@@ -234,6 +241,8 @@ class BilingualDistillationTrainer(DistillationTrainer):
         **kwargs: Any,
     ) -> None:
         refuse_sharding(args)
+        if isinstance(kwargs.get("train_dataset"), BilingualBlocks):
+            kwargs["train_dataset"].refuse_empty()
         self.term_weights = weights_of(args)
         _check_heads(model, teacher.model if isinstance(teacher, LanguageTeacher) else teacher, self.term_weights)
         if args.masked_share:
@@ -260,6 +269,10 @@ class BilingualDistillationTrainer(DistillationTrainer):
         )
         if isinstance(self.train_dataset, BilingualBlocks):
             self.teacher.languages = self.teacher.languages or self.train_dataset.languages
+        held_out = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"": self.eval_dataset}
+        for dataset in (self.train_dataset, *held_out.values()):
+            if isinstance(dataset, BilingualBlocks):
+                self._as_teacher_numbers(dataset)
 
     def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As in both phases; last states count at every token, heads at those that are hidden where some are."""
@@ -283,19 +296,42 @@ class BilingualDistillationTrainer(DistillationTrainer):
         """Batches of one language each where the data set knows its languages, else the Trainer's own."""
         if not isinstance(self.train_dataset, BilingualBlocks):
             return super().get_train_dataloader()
-        blocks = self.train_dataset
+        self.train_dataset.refuse_empty()
+        blocks = self._as_teacher_numbers(self.train_dataset)
         batches = OneLanguageBatches(blocks.sizes, self._train_batch_size, seed=self.args.seed)
         self._hide_anew(EpochOf(batches))
         return self.load_batches(blocks, batches)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """All blocks in order, in batches of one language each where the data set knows its languages."""
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        dataset = self._held_out(eval_dataset)
         if not isinstance(dataset, BilingualBlocks):
             return super().get_eval_dataloader(eval_dataset)
-        batches = OneLanguageBatches(dataset.sizes, self.args.eval_batch_size, balanced=False)
+        blocks = self._as_teacher_numbers(dataset)
+        batches = OneLanguageBatches(blocks.sizes, self.args.eval_batch_size, balanced=False)
         self._hide_anew(None)
-        return self.load_batches(dataset, batches, processes_per_batch=1)
+        return self.load_batches(blocks, batches, train=False)
+
+    def _as_teacher_numbers(self, blocks: BilingualBlocks) -> BilingualBlocks:
+        """Number languages as the teacher does, whatever their order in a data set; without deltas nobody asks.
+
+        Raises:
+            InputError: the teacher does not name one of them.
+        """
+        if not self.asks_teacher or not self.teacher.deltas:
+            return blocks
+        named = self.teacher.languages
+        for language in blocks.languages:
+            if language not in named:
+                raise InputError(
+                    f"there are data in {language!r}, which it does not name",
+                    field="languages of the teacher",
+                    value=list(named),
+                    remedy="pass languages= to LanguageTeacher with all languages of the data, also those without a "
+                    "delta",
+                )
+        parts = dict(zip(blocks.languages, blocks.parts, strict=True))
+        return BilingualBlocks(parts, [named.index(language) for language in blocks.languages])
 
     def _hide_anew(self, epoch: EpochOf | None) -> None:
         """Have the next data loader hide other tokens in each epoch, or the same in every pass."""

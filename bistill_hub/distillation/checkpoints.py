@@ -71,16 +71,33 @@ def last_complete(folder: str | os.PathLike[str]) -> str | None:
     Args:
         folder: The trainer's output folder; it need not exist.
     """
-    steps = {
-        int(match[1]): place
-        for place in (Path(folder).iterdir() if os.path.isdir(folder) else ())
-        if (match := _FOLDER.fullmatch(place.name))
-    }
+    steps = _by_step(folder)
     for step in sorted(steps, reverse=True):
         if (steps[step] / COMPLETE_FILE).is_file():
             return str(steps[step])
         shutil.rmtree(steps[step])
     return None
+
+
+def remove_checkpoints(folder: str | os.PathLike[str]) -> None:
+    """Remove every checkpoint, whole or not: a training that begins anew must not go on from another one's.
+
+    Nothing else in the folder is touched.
+
+    Args:
+        folder: The trainer's output folder; it need not exist.
+    """
+    places = _by_step(folder).values()
+    for place in places:  # a removal that is killed must leave none that looks whole
+        (place / COMPLETE_FILE).unlink(missing_ok=True)
+    for place in places:
+        shutil.rmtree(place)
+
+
+def _by_step(folder: str | os.PathLike[str]) -> dict[int, Path]:
+    """Return the folders that are named as checkpoints, by the number of updates before them."""
+    places = Path(folder).iterdir() if os.path.isdir(folder) else ()
+    return {int(match[1]): place for place in places if (match := _FOLDER.fullmatch(place.name)) and place.is_dir()}
 
 
 class CheckpointEvery(TrainerCallback):

@@ -26,7 +26,9 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput, has_length, 
 
 from ..batches import PaddingCollator
 from ..errors import InputError
-from .checkpoints import check_update, last_complete, mark_complete, read_progress
+from .checkpoints import check_update, last_complete, mark_complete, read_progress, remove_checkpoints
+from .finite import StopWhereNotFinite, check_losses, check_weights
+from .masking import asks_epoch
 from .sampling import COUNTED, Batches, GroupedByLength, RowsOrNone, SharedBatches
 from .sharding import refuse_sharded_accelerator, refuse_sharding
 
@@ -69,6 +71,7 @@ class ExactAveragingTrainer(Trainer, ABC):
         args.remove_unused_columns = False  # the collator chooses; transformers would drop what only the teacher reads
         super().__init__(model=model, args=args, **kwargs)
         refuse_sharded_accelerator(self.accelerator)
+        self.add_callback(StopWhereNotFinite())
         self.model_accepts_loss_kwargs = False
         self.processes_per_batch = processes_per_batch
         self._update_counts: dict[str, Tensor] = {}
@@ -91,12 +94,18 @@ class ExactAveragingTrainer(Trainer, ABC):
 
         Args:
             resume_from_checkpoint: A checkpoint's folder; True goes on from the last whole one of the output folder, or
-                starts where there is none.
+                starts where there is none. None or False begins anew: all `checkpoint-<number>` folders in the output
+                folder are removed first, so that whatever resumes this training goes on with this one.
             kwargs: Passed on to transformers' `train`.
 
         Raises:
-            InputError: the checkpoint's updates were made of other batches, so that training cannot go on exactly.
+            InputError: the checkpoint's updates were made of other batches, so that training cannot go on exactly; or
+                a loss or the weights are not finite.
         """
+        if not resume_from_checkpoint:
+            if self.args.should_save:
+                remove_checkpoints(str(self.args.output_dir))
+            self.accelerator.wait_for_everyone()
         if resume_from_checkpoint is True:
             found = [last_complete(str(self.args.output_dir)) if self.args.should_save else None]
             resume_from_checkpoint = broadcast_object_list(found)[0]
@@ -107,7 +116,10 @@ class ExactAveragingTrainer(Trainer, ABC):
         self._logged_terms = {
             name: torch.tensor(value, device=self.args.device) for name, value in progress.get("terms", {}).items()
         }
-        return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+        # The weights that are left may be those of a better checkpoint: losses that were not logged are judged too.
+        check_losses(self._loss_terms(), self.args, self.state.global_step)
+        return output
 
     @abstractmethod
     def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -180,21 +192,23 @@ class ExactAveragingTrainer(Trainer, ABC):
             output.metrics[f"{metric_key_prefix}_loss"] = loss
         return output
 
-    def load_batches(
-        self, dataset: Any, batches: Batches, *, processes_per_batch: int | None = None
-    ) -> DataLoader[Any]:
-        """Load an epoch's batches: all of them, or this process's part.
+    def load_batches(self, dataset: Any, batches: Batches, *, train: bool = True) -> DataLoader[Any]:
+        """Load batches: all of them, or this process's part.
+
+        Workers live on from one epoch of training to the next if the arguments ask for that. They do not where the
+        collator asks for the epoch, which reaches them only when they start, nor after an evaluation.
 
         Args:
             dataset: Rows by number.
             batches: The batches as lists of row numbers, the same on every process.
-            processes_per_batch: How many processes share a batch; None for the trainer's own number.
+            train: Whether they are trained on, shared as the trainer was told to; others each go to one process whole.
         """
         count = self.args.world_size
+        lasting = self.args.dataloader_persistent_workers and train and not asks_epoch(self.data_collator)
         settings: dict[str, Any] = {
             "num_workers": self.args.dataloader_num_workers,
             "pin_memory": self.args.dataloader_pin_memory,
-            "persistent_workers": self.args.dataloader_persistent_workers,
+            "persistent_workers": lasting,
             "prefetch_factor": self.args.dataloader_prefetch_factor,
         }
         if count == 1:
@@ -203,7 +217,7 @@ class ExactAveragingTrainer(Trainer, ABC):
             )
             return self.accelerator.prepare(loader)
         rows = RowsOrNone(dataset, self.data_collator)
-        part = SharedBatches(batches, count, self.args.process_index, processes_per_batch or self.processes_per_batch)
+        part = SharedBatches(batches, count, self.args.process_index, self.processes_per_batch if train else 1)
         # accelerate would deal out full batches alone, and the first ones twice where they do not divide.
         return prepare_data_loader(
             DataLoader(rows, batch_sampler=part, collate_fn=rows.collate, **settings),
@@ -235,11 +249,14 @@ class ExactAveragingTrainer(Trainer, ABC):
         if self.args.world_size == 1 or not self.evaluates_loss:
             # Of predictions accelerate removes what it has repeated to fill up the last batches.
             return super().get_eval_dataloader(eval_dataset)
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(dataset, str):
-            dataset = self.eval_dataset[dataset]
+        dataset = self._held_out(eval_dataset)
         batches = BatchSampler(SequentialSampler(dataset), self.args.eval_batch_size, drop_last=False)
-        return self.load_batches(dataset, batches, processes_per_batch=1)
+        return self.load_batches(dataset, batches, train=False)
+
+    def _held_out(self, eval_dataset: Any) -> Any:
+        """Return the rows to evaluate on: those given, the trainer's own, or those that it has under a name."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self.eval_dataset[dataset] if isinstance(dataset, str) else dataset
 
     def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler:
         """Evaluate in the data set's order: grouping training by length would shuffle what predictions belong to."""
@@ -274,7 +291,8 @@ class ExactAveragingTrainer(Trainer, ABC):
         super()._run_epoch(*args, **kwargs)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save a checkpoint, declare it whole, and only then remove older ones."""
+        """Save a checkpoint if its weights are finite, declare it whole, and only then remove older ones."""
+        check_weights(self.model, self.args, self.state.global_step)
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
@@ -300,14 +318,18 @@ class ExactAveragingTrainer(Trainer, ABC):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log; a training loss is averaged over the steps since the last one, and its terms stand beside it."""
         if "loss" in logs and self._logged_terms:
-            steps = max(self.state.global_step - self._steps_at_last_log, 1)
-            means = self._over_processes(self._logged_terms, "mean")
-            terms = {f"{name}_loss": float(value) / steps for name, value in means.items()}
+            terms = self._loss_terms()
             # The Trainer's own average begins anew in a resumed run; these sums go on.
             logs = {**logs, "loss": sum(terms.values()), **terms}
             self._logged_terms = {}
             self._steps_at_last_log = self.state.global_step
         super().log(logs, start_time)
+
+    def _loss_terms(self) -> dict[str, float]:
+        """Average the terms over the steps since the last log, and over the processes, which all get the same."""
+        steps = max(self.state.global_step - self._steps_at_last_log, 1)
+        means = self._over_processes(self._logged_terms, "mean")
+        return {f"{name}_loss": float(value) / steps for name, value in means.items()}
 
     def _over_processes(self, values: Mapping[str, Tensor], reduction: str) -> dict[str, Tensor]:
         """Sum or average tensors of one shape over all processes."""

@@ -91,18 +91,15 @@ def distilled_loss(ours: Any, theirs: Any, inputs: Mapping[str, Tensor], head: s
     answered = _answered(inputs, head)
     if head == "question-answering":
         mask = inputs["attention_mask"]
-        return torch.stack(
-            [
-                soft_cross_entropy(_without_padding(one, mask), _without_padding(other, mask), temperature, answered)
-                for one, other in (
-                    (ours.start_logits, theirs.start_logits),
-                    (ours.end_logits, theirs.end_logits),
-                )
-            ]
-        ).sum()
+        pairs = ((ours.start_logits, theirs.start_logits), (ours.end_logits, theirs.end_logits))
+        ends = [[_without_padding(logits, mask, temperature) for logits in pair] for pair in pairs]
+        return torch.stack([soft_cross_entropy(one, other, 1.0, answered) for one, other in ends]).sum()
     return soft_cross_entropy(ours.logits, theirs.logits, temperature, answered)
 
 
-def _without_padding(logits: Tensor, attention_mask: Tensor) -> Tensor:
-    """Give padded positions no probability: a span cannot start or end there."""
-    return logits.float().masked_fill(attention_mask == 0, torch.finfo(torch.float32).min)
+def _without_padding(logits: Tensor, attention_mask: Tensor, temperature: float = 1.0) -> Tensor:
+    """Give padded positions no probability: a span cannot start or end there.
+
+    The logits are divided by the temperature before: one below 1 would make what padding is filled with infinite.
+    """
+    return (logits.float() / temperature).masked_fill(attention_mask == 0, torch.finfo(torch.float32).min)

@@ -78,18 +78,19 @@ class LanguageFineTuningArguments(SparseFineTuningArguments):
 class LanguageFineTuningTrainer(SparseFineTuningTrainer):
     """Trains the sparse delta of one language: `train()` leaves it in `delta`, and on the model.
 
-    The loss is the cross-entropy of the chosen tokens, at which alone the head is computed.
+    The loss is the cross-entropy of the chosen tokens, at which alone the head is computed. Each epoch chooses others,
+    for which the data loader's workers are started anew, whatever `dataloader_persistent_workers` says.
 
     Args:
         model: A masked language model.
         args: `LanguageFineTuningArguments`.
         train_dataset: Blocks of text, rows with `input_ids`.
-        eval_dataset: The same of held-out text, for `held_out_loss`.
+        eval_dataset: The same of held-out text, for `held_out_loss`; several by name are evaluated one by one.
         processing_class: The model's tokenizer, with a mask token.
         kwargs: As for transformers' Trainer.
 
     Raises:
-        InputError: the tokenizer has no mask token.
+        InputError: the tokenizer has no mask token, or there is no block to learn from.
     """
 
     args: LanguageFineTuningArguments
@@ -102,6 +103,13 @@ class LanguageFineTuningTrainer(SparseFineTuningTrainer):
                 field="processing_class",
                 value=None if tokenizer is None else type(tokenizer).__name__,
                 remedy="choose a masked language model with its tokenizer",
+            )
+        if kwargs.get("train_dataset") is not None and not len(kwargs["train_dataset"]):
+            raise InputError(
+                "there is no text to learn from",
+                field="train_dataset",
+                value="0 blocks",
+                remedy="give more text or a smaller block_size",
             )
         self._encoder = f"{model.base_model_prefix}."
         super().__init__(model, args, **kwargs)
@@ -142,9 +150,7 @@ class LanguageFineTuningTrainer(SparseFineTuningTrainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """All blocks in order, with the same tokens hidden each time."""
-        return self._blocks(
-            self.eval_dataset if eval_dataset is None else eval_dataset, self.args.eval_batch_size, train=False
-        )
+        return self._blocks(self._held_out(eval_dataset), self.args.eval_batch_size, train=False)
 
     def _blocks(self, blocks: Any, batch_size: int, *, train: bool) -> DataLoader[Any]:
         rows = BilingualBlocks({"": blocks})
@@ -161,4 +167,4 @@ class LanguageFineTuningTrainer(SparseFineTuningTrainer):
             mask_token_id=tokenizer.mask_token_id,
             vocabulary=len(tokenizer),
         )
-        return self.load_batches(rows, batches, processes_per_batch=None if train else 1)
+        return self.load_batches(rows, batches, train=train)

@@ -48,6 +48,9 @@ class _Entries:
 class LanguageTeacher:
     """One teacher and a language SFT for some languages; for each batch the right one is on the weights.
 
+    A batch says its language by a number, its entry `language`. One without that entry, as of a task's data, is taught
+    in the language that `speak` was last asked for, and by the bare teacher where it never was.
+
     Swapping writes back what was replaced instead of subtracting what was added, so the weights are bit for bit the
     base's again after any number of swaps, in any precision. What is written either way is computed once, at the first
     swap: the sums in float32, rounded once to the parameter's type. For each changed entry it keeps its position and
@@ -60,7 +63,8 @@ class LanguageTeacher:
         model: The teacher, with the student's vocabulary.
         deltas: Sparse delta by language code, sliced to that vocabulary; a language without one gets the bare teacher.
             Entries for a head that the teacher lacks are passed over.
-        languages: Language codes in the order of the `language` numbers that batches carry.
+        languages: Language codes in the order of the `language` numbers that batches carry. Where there are none, phase
+            1 takes those of its training data; it numbers the languages of all its data by these codes.
     """
 
     def __init__(
@@ -72,15 +76,23 @@ class LanguageTeacher:
         self.model = model
         self.deltas = dict(deltas or {})
         self.languages = tuple(languages)
+        self._asked: str | None = None
         self._worn: str | None = None
         self._prepared: dict[str, list[_Entries]] = {}
 
     def speak(self, language: str | None) -> PreTrainedModel:
         """Return the teacher with that language's delta on it, or bare for None or a language without a delta.
 
+        So are batches taught from now on that do not say their language.
+
         Raises:
             ValueError: a delta does not fit the teacher, which is bare then.
         """
+        self._asked = language
+        return self._wear(language)
+
+    def _wear(self, language: str | None) -> PreTrainedModel:
+        """Put a language's delta on in place of another one, or take that off."""
         wanted = language if language in self.deltas else None
         if wanted == self._worn:
             return self.model
@@ -98,6 +110,8 @@ class LanguageTeacher:
     def for_batch(self, inputs: Mapping[str, Tensor]) -> PreTrainedModel:
         """Return the teacher for a batch of one language; `inputs["language"]` [batch] numbers it.
 
+        Without that entry it is the teacher as `speak` was last asked for it, whatever batches came in between.
+
         Raises:
             ValueError: the batch mixes languages that have different deltas or is of one that `languages` does not
                 name, or a delta does not fit the teacher.
@@ -105,7 +119,7 @@ class LanguageTeacher:
         if not self.deltas:
             return self.model
         if "language" not in inputs:
-            return self.speak(None)
+            return self._wear(self._asked)
         numbers = inputs["language"].unique().tolist()
         if not all(0 <= number < len(self.languages) for number in numbers):
             raise ValueError(
@@ -114,7 +128,7 @@ class LanguageTeacher:
             )
         if len(numbers) != 1:
             raise ValueError(f"a batch must be of one language, not of {[self.languages[n] for n in numbers]}")
-        return self.speak(self.languages[numbers[0]])
+        return self._wear(self.languages[numbers[0]])
 
     def _entries_of(self, language: str) -> list[_Entries]:
         """Return what a delta changes of the bare teacher as it lies now."""

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from ..errors import InputError
+
 Ticket = dict[str, Tensor]
 """For each parameter with chosen entries: their flat row-major positions, int64, ascending."""
 
@@ -49,7 +51,8 @@ def choose_ticket(
         names first are taken, and of one parameter the first in row-major order, so equal runs choose equally.
 
     Raises:
-        ValueError: there are fewer entries than asked for, or a parameter has values that are not finite.
+        ValueError: there are fewer entries than asked for.
+        InputError: a parameter has values that are not finite, or has moved farther than float32 can say.
     """
     without = without or {}
     there = sum(start[name].numel() - (without[name].numel() if name in without else 0) for name in start)
@@ -62,7 +65,11 @@ def choose_ticket(
     for candidate in candidates:
         upper += torch.bincount(candidate.bits >> 16, minlength=len(upper))
     if int(upper[_NOT_FINITE >> 16 :].sum()):
-        raise ValueError("dense training left values that are not finite; lower the learning rate")
+        raise InputError(
+            "dense training has moved entries by distances that are not finite",
+            field="learning_rate",
+            remedy="set a lower one",
+        )
     if entries == 0:
         return {}
     high, wanted = _bin_of(upper, entries)

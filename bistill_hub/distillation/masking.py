@@ -79,7 +79,10 @@ class TokenChooser:
 
 
 class EpochOf:
-    """Tells a sampler's epoch; unlike a lambda it can be sent to a data loader's workers."""
+    """Tells a sampler's epoch; unlike a lambda it can be sent to a data loader's workers.
+
+    A worker's copy keeps to the epoch in which it was sent, so workers must be started anew for each.
+    """
 
     def __init__(self, batches: HasEpoch) -> None:
         self.batches = batches
@@ -87,6 +90,11 @@ class EpochOf:
     def __call__(self) -> int:
         """Return the epoch's number."""
         return self.batches.epoch
+
+
+def asks_epoch(collate: object) -> bool:
+    """Tell whether a collator chooses other tokens in each epoch, by a `TokenChooser` that asks which it is."""
+    return getattr(getattr(collate, "choose", None), "epoch", None) is not None
 
 
 class MaskingCollator:

@@ -16,6 +16,8 @@ from transformers import (
     TrainingArguments,
 )
 
+from .finite import StopWhereNotFinite
+
 LOG_FILE = "log.json"
 """In a training's output folder."""
 
@@ -60,7 +62,12 @@ class LossOnBar(ProgressCallback):
 
 
 def calm(trainer: Trainer) -> Trainer:
-    """Have a trainer print no line for each log; a bar, where it shows one, has the loss on it."""
+    """Have a trainer print no line for each log; a bar, where it shows one, has the loss on it.
+
+    As nobody need look at the losses, the training ends with a `NotFiniteError` where one is not finite.
+    """
+    if not any(isinstance(callback, StopWhereNotFinite) for callback in trainer.callback_handler.callbacks):
+        trainer.add_callback(StopWhereNotFinite())
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback) is not None:
         trainer.add_callback(LossOnBar())

@@ -147,7 +147,9 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
 
         Args:
             resume_from_checkpoint: True goes on after the last selection that was made, and from the last checkpoint of
-                the stage that was interrupted. The model must be the one that the interrupted run started from.
+                the stage that was interrupted. The model must be the one that the interrupted run started from. None or
+                False begins anew: selections in the output folder, and all checkpoints in its folders of stages, are
+                removed first.
             kwargs: Passed on to transformers' `train`.
 
         Returns:

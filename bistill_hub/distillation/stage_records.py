@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import InputError
+from .checkpoints import remove_checkpoints
 from .lottery_ticket import ticket_size
 
 TICKET_FILE = "ticket.safetensors"
@@ -18,6 +20,8 @@ TICKET_FILE = "ticket.safetensors"
 
 REACHED_FILE = "reached.safetensors"
 """What a sparse stage that is not the last has reached: values at the chosen positions, and whole parameters."""
+
+_STAGE_FOLDER = re.compile(r"(dense|sparse)(-\d+)?")
 
 
 def selects(density: float, iterations: int) -> bool:
@@ -44,10 +48,13 @@ class StageRecords:
         self.start_sha256 = start_sha256
 
     def clear(self) -> None:
-        """Remove what an earlier run left."""
+        """Remove what an earlier run left to go on from: its files, and the checkpoints of all its stages."""
         for name in (TICKET_FILE, REACHED_FILE):
             for file in self.folder.glob(name.replace(".", "*.")):
                 file.unlink()
+        for stage in self.folder.iterdir() if self.folder.is_dir() else ():
+            if _STAGE_FOLDER.fullmatch(stage.name):
+                remove_checkpoints(stage)
 
     def write(self, name: str, iteration: int, tensors: Mapping[str, Tensor], *, entries: int | None = None) -> None:
         """Write one file, whole or not at all.

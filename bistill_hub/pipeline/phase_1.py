@@ -50,7 +50,7 @@ from .processes import join
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 from .stage_files import STUDENT_FILE, TOKEN_MAP_FILE, prefixed, write_student
-from .training import best_of, common_arguments
+from .training import best_of, common_arguments, settings_at
 
 TokensOf = Callable[[Language], Path | None]
 """Tells the file with the teacher's tokens of a language's text, where runs of several recipes share it."""
@@ -127,7 +127,7 @@ def distil_bilingually(
             callbacks=[CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
         )
         calm(trainer)
-        with freed_memory_kept(), faster_fp32_products():
+        with settings_at("bilingual"), freed_memory_kept(), faster_fp32_products():
             trainer.train(resume_from_checkpoint=True)
         learnt = prefixed(encoder.base_model) | (encoder.state_dict() if encoder.base_model is not encoder else {})
         state |= {name: tensor for name, tensor in learnt.items() if name in state}

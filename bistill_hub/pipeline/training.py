@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from ..distillation.finite import NotFiniteError
 from ..recipe import Precision, Recipe
 
 LAST_UPDATES = 50
@@ -38,6 +40,22 @@ def common_arguments(recipe: Recipe, precision: Precision, steps: int, progress:
         "use_cpu": not torch.accelerator.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
+
+
+@contextmanager
+def settings_at(place: str) -> Iterator[None]:
+    """Say of a training that has come to values that are not finite where the recipe has its settings.
+
+    Args:
+        place: The field that they are under, such as `tasks.ner.teacher`.
+
+    Raises:
+        InputError: the training has come to such values.
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        raise error.set_in(place) from error
 
 
 def best_of(

@@ -1,8 +1,12 @@
 """Phase 1 trains on the same batches, in the same order, however many processes load them."""
 
+import multiprocessing
+import re
+
 import pytest
 import torch
 
+from bistill_hub import InputError
 from bistill_hub.corpora import BilingualBlocks, OneLanguageBatches
 from bistill_hub.distillation.bilingual import BilingualDistillationArguments, BilingualDistillationTrainer
 
@@ -77,3 +81,51 @@ def test_batches_are_the_same_in_the_same_order_for_any_number_of_workers(
     assert [str(batch) for batch in found[0]] != [str(batch) for batch in found[1]]
     for batch in found[0] + found[1]:
         assert len(set(batch["language"].tolist())) == 1
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("hides", [True, False])
+def test_workers_that_are_to_last_do_so_where_the_batches_need_no_epoch(tiny_model, blocks, tmp_path, hides):
+    args = BilingualDistillationArguments(
+        output_dir=str(tmp_path),
+        report_to="none",
+        use_cpu=True,
+        masked_share=0.3 if hides else 0.0,
+        dataloader_num_workers=1,
+        dataloader_persistent_workers=True,
+    )
+    student, teacher = tiny_model(layers=2, seed=1), tiny_model(layers=4, seed=0)
+    tokenizer = type("Tokenizer", (), {"mask_token_id": 3, "all_special_ids": (0, 1, 2, 3)})()
+    trainer = BilingualDistillationTrainer(
+        student, args, teacher=teacher, train_dataset=blocks, eval_dataset=blocks, processing_class=tokenizer
+    )
+    loader = trainer.get_train_dataloader()
+    found = []
+    for epoch in (0, 1, 0):
+        loader.set_epoch(epoch)
+        # What of a row is left to see, by its language and its length: of "sw" every row is in each epoch.
+        found.append({tuple(row) for batch in loader for row in batch["input_ids"].tolist()})
+    assert found[0] == found[2]
+    assert (len(multiprocessing.active_children()) == 0) is hides
+    shared = found[0] & found[1]
+    assert len(shared) < 3 if hides else len(shared) >= SIZES["sw"]
+    del loader
+    before = len(multiprocessing.active_children())
+    trainer.evaluate()
+    trainer.evaluate()
+    assert len(multiprocessing.active_children()) <= before, "accelerate keeps the loader of each evaluation"
+
+
+def test_a_language_without_a_block_is_refused_by_name_before_training(tiny_model, blocks, tmp_path):
+    for empty, message in (
+        ({"en": blocks.parts[0], "sw": []}, "corpus of 'sw' = '0 blocks': there is no text to learn from"),
+        ({}, "languages = []: there is no language to learn"),
+    ):
+        args = BilingualDistillationArguments(output_dir=str(tmp_path / "out"), report_to="none", use_cpu=True)
+        student, teacher = tiny_model(layers=2, seed=1), tiny_model(layers=4, seed=0)
+        with pytest.raises(InputError, match=re.escape(message)):
+            BilingualDistillationTrainer(student, args, teacher=teacher, train_dataset=BilingualBlocks(empty))
+        trainer = BilingualDistillationTrainer(student, args, teacher=teacher, train_dataset=blocks)
+        trainer.train_dataset = BilingualBlocks(empty)
+        with pytest.raises(InputError, match=re.escape(message)):
+            trainer.train()

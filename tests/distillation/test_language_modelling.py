@@ -106,6 +106,28 @@ def test_an_epoch_reads_every_block_once_and_hides_anew(tmp_path):
     assert torch.equal(held_out[0], held_out[len(held_out) // 2])
 
 
+def test_workers_that_are_to_last_hide_anew_in_each_epoch_all_the_same(tmp_path):
+    labels = {}
+    for workers in (0, 1):
+        kept = {"dataloader_num_workers": workers, "dataloader_persistent_workers": workers > 0}
+        trainer = make_trainer(masked_language_model("bert"), tmp_path, per_device_train_batch_size=4, **kept)
+        loader = trainer.get_train_dataloader()
+        labels[workers] = []
+        for epoch in (0, 1, 2):
+            loader.set_epoch(epoch)
+            labels[workers].append(sorted(row for batch in loader for row in batch["labels"].tolist()))
+    assert labels[0] == labels[1]
+    assert labels[1][0] != labels[1][1] != labels[1][2]
+
+
+def test_held_out_texts_with_names_are_evaluated_one_by_one(tmp_path):
+    trainer = make_trainer(masked_language_model("bert"), tmp_path)
+    trainer.eval_dataset = {"near": rows(6, seed=1), "far": rows(6, seed=2)}
+    found = trainer.evaluate()
+    for name, blocks in trainer.eval_dataset.items():
+        assert found[f"eval_{name}_loss"] == pytest.approx(trainer.evaluate(blocks)["eval_loss"], rel=1e-6)
+
+
 @pytest.mark.parametrize("backbone", CLASSES)
 def test_the_loss_is_that_of_the_whole_models_logits(backbone, tmp_path):
     model = masked_language_model(backbone)
@@ -173,3 +195,9 @@ def test_a_tokenizer_without_a_mask_token_is_refused(tmp_path):
         LanguageFineTuningTrainer(model, args, train_dataset=rows(4))
     with pytest.raises(InputError, match=r"masked_share = 1\.0: not a share"):
         LanguageFineTuningArguments(output_dir=str(tmp_path), masked_share=1.0)
+
+
+def test_training_without_a_block_is_refused(tmp_path):
+    args = LanguageFineTuningArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
+    with pytest.raises(InputError, match="train_dataset = '0 blocks': there is no text to learn from"):
+        LanguageFineTuningTrainer(masked_language_model("bert"), args, train_dataset=[], processing_class=Tokenizer())

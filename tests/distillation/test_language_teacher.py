@@ -157,6 +157,26 @@ def test_numbers_of_languages_that_were_not_named_are_refused(teacher):
     assert LanguageTeacher(teacher).for_batch(batch_of(0, 1)) is teacher, "without deltas nobody asks"
 
 
+def test_a_batch_that_does_not_say_its_language_is_taught_as_speak_was_last_asked(teacher):
+    deltas = {"en": random_delta(teacher, 1), "sw": random_delta(teacher, 2)}
+    voice = LanguageTeacher(teacher, deltas, languages=("en", "sw"))
+    silent, base = {"input_ids": torch.full((1, 3), 5)}, bits(teacher)
+    for asked in (None, "en", "sw", "fr", "sw", None):
+        spoken = bits(voice.speak(asked))
+        assert all(torch.equal(spoken[name], base[name]) for name in base) is (asked not in deltas)
+        for before in (silent, batch_of(0), batch_of(1)):
+            voice.for_batch(before)
+            assert_same_bits(voice.for_batch(silent), spoken)
+
+
+def test_a_delta_that_does_not_fit_is_told_at_each_batch_instead_of_teaching_bare(teacher):
+    wrong = SparseDelta({"embeddings.LayerNorm.weight": SparseUpdate((17,), torch.tensor([0]), torch.tensor([1.0]))})
+    voice = LanguageTeacher(teacher, {"en": wrong})
+    for call in (lambda: voice.speak("en"), lambda: voice.for_batch({})):
+        with pytest.raises(ValueError, match=r"LayerNorm\.weight: the teacher's shape"):
+            call()
+
+
 EMBEDDINGS, DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 
 

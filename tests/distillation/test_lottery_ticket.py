@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bistill_hub import InputError
 from bistill_hub.distillation.lottery_ticket import (
     TicketAdamW,
     TicketInForce,
@@ -131,7 +132,7 @@ def test_what_was_chosen_before_is_passed_over_and_the_next_ones_follow():
 def test_values_that_are_not_finite_are_refused(bad):
     start = {"a": torch.zeros(70_000), "b": torch.zeros(3)}
     tuned = {"a": torch.zeros(70_000), "b": torch.tensor([0, bad, 0])}
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(InputError, match=r"learning_rate: .*not finite\. Set a lower one"):
         choose_ticket(start, tuned, 100)
 
 
