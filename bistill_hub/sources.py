@@ -386,7 +386,9 @@ def _read_table(file: Path, *, streaming: bool = False) -> Any:
         )
     if file.suffix in DELIMITED and not streaming:
         return read_delimited(file)
-    options = {"sep": "\t"} if file.suffix == ".tsv" else {}
+    options: dict[str, Any] = {"sep": "\t"} if file.suffix == ".tsv" else {}
+    if not streaming:
+        options["cache_dir"] = _cache_of(file)
     return _load_dataset(
         file,
         "correct the file",
@@ -396,6 +398,13 @@ def _read_table(file: Path, *, streaming: bool = False) -> Any:
         streaming=streaming,
         **options,
     )
+
+
+def _cache_of(file: Path) -> str:
+    """Where `datasets` keeps what it made of a file: a place for its content; by itself it goes by path and time."""
+    import datasets
+
+    return str(Path(datasets.config.HF_DATASETS_CACHE, f"bistill_hub-{file_sha256(file)}"))
 
 
 def _rows_of(table: Any, file: str) -> Iterator[dict[str, Any]]:

@@ -173,7 +173,7 @@ def load_language_model(model: str, revision: str | None = None) -> PreTrainedMo
 
 
 def load_task_model(
-    head: str, model: str, revision: str | None = None, *, tuned: bool = False, **kwargs: Any
+    head: str, model: str, revision: str | None = None, *, tuned_by: str | None = None, **kwargs: Any
 ) -> PreTrainedModel:
     """Load a model with a task head in float32; a head that the checkpoint lacks is initialised.
 
@@ -181,7 +181,7 @@ def load_task_model(
         head: A key of `bistill_hub.model.configuration_bistill.HEADS`.
         model: Hub id or folder.
         revision: Branch, tag or commit on the Hub.
-        tuned: The checkpoint has to have the head.
+        tuned_by: The checkpoint has to have the head; this is the field that names it, for the message.
         kwargs: Passed on, such as `id2label`.
 
     Raises:
@@ -195,12 +195,12 @@ def load_task_model(
     found, missing = _load_weights(getattr(modeling_auto, HEADS[head]), model, revision, **kwargs)
     of_encoder = [name for name in missing if name.startswith(f"{found.base_model_prefix}.")]
     _check_whole(model, of_encoder)
-    if tuned and (of_head := sorted(set(missing) - set(of_encoder))):
+    if tuned_by and (of_head := sorted(set(missing) - set(of_encoder))):
         raise InputError(
             f"the checkpoint lacks {of_head[0]}, so it was not tuned for a task with this head ({head})",
-            field="teacher.model",
+            field=tuned_by,
             value=model,
-            remedy="name a model that was, or leave it out, and the teacher is fine-tuned here",
+            remedy="name a model that was, or leave it out",
         )
     return found
 

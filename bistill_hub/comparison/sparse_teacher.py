@@ -14,10 +14,10 @@ from transformers import AutoConfig
 
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
+from ..pipeline.given_teacher import label_fields
 from ..pipeline.order import PHASE_1, STUDENT, Stage
 from ..pipeline.portable import shown_name
 from ..pipeline.stage_files import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE, prefixed, write_student
-from ..pipeline.task_training import label_fields
 from ..recipe import Recipe
 from ..sentence_encoders import carry_modules
 from ..student.backbones import backbone_for

@@ -10,7 +10,8 @@ from typing import Any
 from ..distillation.task import check_some_term_has_a_weight
 from ..errors import InputError
 from ..recipe import Language, Recipe, TaskRecipe
-from ..sources import file_sha256
+from ..sentence_encoders import MODULES_FILE
+from ..sources import TextSource, file_sha256
 from .counted_text import ReadText, read_text
 from .manifest import StageRecord
 from .packaging import package_run
@@ -24,6 +25,9 @@ STUDENT, PHASE_1, SPEED, PACKAGE = "student", "phase 1", "speed", "package"
 
 _TASK_STAGES = ("teacher", "phase 2", "phase 2 without phase 1", "random teacher", "evaluation")
 _BASELINE_STAGES = {"phase 2 without phase 1": "no_phase_1", "random teacher": "random_teacher"}
+
+_VOCABULARIES = ("vocab.txt", "merges.txt")
+"""Text files of a model's folder that its tokenizer may be made of; others are notes."""
 
 Records = Mapping[str, StageRecord]
 """Records of finished stages by name."""
@@ -161,6 +165,8 @@ def stages_of_task(recipe: Recipe, task: TaskData, base: Mapping[str, Any], *, p
         "settings": settings.teacher.model_dump(),
         "tuned": [_model(place) for place in (settings.teacher.model, settings.teacher.delta) if place],
     }
+    if tuning["tuned"]:
+        tuning["labels"] = list(task.labels)  # the head's rows are put into their order
     worn = _deltas_on_teacher(recipe, settings)
     distilling = {**labelled, "settings": settings.distillation.determining}
     if settings.distillation.target_share:
@@ -307,6 +313,8 @@ def _source(source: Any) -> dict[str, Any]:
     fields: dict[str, Any] = source.model_dump(mode="json")
     if source.path is not None:
         fields["path"] = file_sha256(source.file)
+        if isinstance(source, TextSource) and source.file.suffix.lower() != ".txt":
+            fields["ending"] = source.file.suffix.lower()  # decides how it is read
     return fields
 
 
@@ -316,9 +324,14 @@ def _model(place: str) -> Any:
     if local.is_file():
         return file_sha256(local)
     if local.is_dir():
-        return {file.name: file_sha256(file) for file in sorted(local.iterdir()) if file.is_file() and _matters(file)}
+        files = [file for file in sorted(local.iterdir()) if file.is_file() and _matters(file)]
+        if (local / MODULES_FILE).is_file():  # a sentence encoder, whose modules have folders of their own
+            files += [file for file in sorted(local.glob("*/*")) if file.is_file() and _matters(file)]
+        return {file.relative_to(local).as_posix(): file_sha256(file) for file in files}
     return place
 
 
 def _matters(file: Path) -> bool:
-    return file.suffix in (".json", ".safetensors", ".bin", ".txt", ".model") and not file.name.startswith(".")
+    if file.suffix == ".txt":
+        return file.name in _VOCABULARIES
+    return file.suffix in (".json", ".safetensors", ".bin", ".model") and not file.name.startswith(".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -22,6 +23,7 @@ from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from ..teacher import delta_place, load_config, load_delta, load_language_model, load_task_model, load_tokenizer
+from .given_teacher import check_delta_labels, check_given_teacher
 from .held_out import check_held_out
 from .tokenizer_classes import check_tokenizer_classes
 
@@ -61,8 +63,9 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
             architecture, or does not have the layers that are asked for; a class that the recipe does not name would
             rebuild its tokenizer; the machine cannot train in a precision that is asked for; an SFT cannot be had or is
             another teacher's; phase 1 is to learn nothing, or by a head, mask token or number of heads that there is
-            not; a task's tuned teacher has no head for it; a corpus is missing or empty; labelled data are missing,
-            malformed or hold labels that training lacks, or are the training file again; there is no such task.
+            not; a task's tuned teacher has no head for it, one of other labels, or is not one of this teacher; a corpus
+            is missing or empty; labelled data are missing, malformed or hold labels that training lacks, or are the
+            training file again; there is no such task.
     """
     refuse_sharded_launch()
     is_chosen()  # which refuses a variable that says what there is not
@@ -96,8 +99,13 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     check_vocabulary(recipe, tokenizer)
     check_bilingual(recipe, tokenizer)
     for settings, task in tasks:
-        if settings.teacher.model is not None and settings.teacher.delta is None:
-            load_task_model(task.head, settings.teacher.model, settings.teacher.revision, tuned=True)
+        if settings.teacher.model is not None:
+            load_task_model(
+                task.head,
+                settings.teacher.model,
+                settings.teacher.revision,
+                tuned_by=f"tasks.{settings.name}.teacher.model",
+            )
     if asking_for_head(recipe):
         check_head(recipe, load_language_model(recipe.teacher.model, recipe.teacher.revision) is not None)
     for field, text in texts.items():
@@ -108,7 +116,14 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
                 field=field,
                 remedy="name a source with at least one non-empty line",
             )
-    return [read_task(settings, task) for settings, task in tasks]
+    return [_read_for(settings, task, config, tokenizer) for settings, task in tasks]
+
+
+def _read_for(settings: TaskRecipe, task: Task, config: Any, tokenizer: Any) -> TaskData:
+    """Read a task's data, and refuse a teacher from elsewhere that is of other labels, or another teacher's."""
+    data = read_task(settings, task)
+    check_given_teacher(settings, task, data.labels, config, tokenizer)
+    return data
 
 
 def check_writable(folder: Path) -> None:
@@ -336,29 +351,6 @@ def check_precision(field: str, precision: Precision) -> None:
     else:
         return
     raise InputError(problem, field=field, value=precision, remedy=remedy)
-
-
-def check_delta_labels(settings: TaskRecipe, labels: tuple[str, ...]) -> None:
-    """Refuse a task SFT whose head is said to be of other labels than the training data have.
-
-    Raises:
-        InputError: the two sets of labels differ, or one is named twice.
-    """
-    of_head = settings.teacher.delta_labels
-    if not of_head or sorted(of_head) == sorted(labels):
-        return
-    lacking, further = (sorted(set(one) - set(other)) for one, other in ((labels, of_head), (of_head, labels)))
-    differences = [
-        *([f"lacks {', '.join(lacking)}"] if lacking else []),
-        *([f"has {', '.join(further)}, which the training data do not have"] if further else []),
-    ] or ["has a label twice"]
-    raise InputError(
-        f"the task SFT's head {' and '.join(differences)}",
-        field=f"tasks.{settings.name}.teacher.delta_labels",
-        value=list(of_head),
-        remedy=f"name the training data's labels ({', '.join(labels) or 'none'}) in the head's order, or leave the "
-        "task SFT out, and the teacher is fine-tuned here",
-    )
 
 
 def read_task(settings: TaskRecipe, task: Task) -> TaskData:

@@ -26,11 +26,11 @@ from ..student.inspection import encoder_size
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from ..teacher import delta_place, load_config, load_delta, load_tokenizer
+from .given_teacher import check_delta_labels, check_given_teacher, check_tuned_model
 from .held_out import check_held_out
 from .preflight import (
     TaskData,
     check_bilingual,
-    check_delta_labels,
     check_lengths,
     check_model_file,
     check_relation_heads,
@@ -179,6 +179,7 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
     features: dict[tuple[str, str], Features] = {}
     for settings, task in tasks:
         datasets, labels = _read_local(settings, task)
+        _check_given(settings, task, labels, config, tokenizer)
         nothing = Dataset.from_dict({})
         train, validation = (datasets.get(name, nothing) for name in ("train", "validation"))
         found[settings.name] = TaskData(settings, task, labels, train, validation)
@@ -270,6 +271,16 @@ def _read_local(settings: TaskRecipe, task: Task) -> tuple[dict[str, Dataset], t
         elif "train" in datasets:
             task.check_labels(datasets[name], labels, source_file(source))
     return datasets, labels
+
+
+def _check_given(settings: TaskRecipe, task: Task, labels: Sequence[str], config: Any, tokenizer: Any) -> None:
+    """Look at a tuned model or a task SFT as far as their files are here, and at an SFT where the labels are known."""
+    given, known = settings.teacher, config is not None and settings.train.path is not None
+    if given.model is not None and _here(given.model, "config.json", given.revision):
+        compared = tokenizer if _here(given.model, "tokenizer.json", given.revision) else None
+        check_tuned_model(settings, labels, config, compared)
+    elif given.delta is not None and known and Path(delta_place(given.delta).place).expanduser().exists():
+        check_given_teacher(settings, task, labels, config, tokenizer)
 
 
 def _sampled(task: Task, dataset: Dataset, tokenizer: Any, labels: Sequence[str], max_length: int) -> Features:

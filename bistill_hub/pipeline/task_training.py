@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
-from torch import nn
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import EvalPrediction
 
@@ -28,7 +26,6 @@ from ..distillation.task import (
     SparseTaskFineTuningTrainer,
     SparseTaskTrainer,
 )
-from ..errors import InputError
 from ..fp32_products import faster_fp32_products
 from ..freed_memory import freed_memory_kept
 from ..model.sparse_delta import SparseDelta
@@ -40,16 +37,17 @@ from ..teacher import (
     load_tokenizer,
 )
 from .development import on_development_data
+from .given_teacher import apply_task_delta, label_fields, put_in_order, tuned_rows
 from .manifest import WORK_FOLDER
 from .portable import shown_name
 from .preflight import TaskData
 from .processes import join
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 from .stage_files import DELTA_FILE, STUDENT_FILE, TOKEN_MAP_FILE
 from .target_text import encode_target_text, with_unlabelled
-from .training import common_arguments, last_loss
+from .training import common_arguments, last_loss, settings_at
 
 
 def tune_teacher(
@@ -73,8 +71,12 @@ def tune_teacher(
     revision = settings.revision if settings.model else recipe.teacher.revision
     tokenizer = load_tokenizer(place, revision)
     set_seed(recipe.seed)
-    tuned = settings.model is not None and settings.delta is None and not random_weights
-    model = load_task_model(task.head, place, revision, tuned=tuned, **label_fields(data.labels))
+    if settings.model and not random_weights:
+        model = load_task_model(task.head, place, revision, tuned_by=f"tasks.{task.name}.teacher.model")
+        if data.labels:
+            put_in_order(model, tuned_rows(data.recipe, model.config, data.labels), data.labels)
+    else:
+        model = load_task_model(task.head, place, revision, **label_fields(data.labels))
     language = {}
     if random_weights:
         model = type(model)(model.config)
@@ -83,7 +85,7 @@ def tune_teacher(
         language = {"language_delta": shown_name(worn)}
     if not random_weights and (settings.model or settings.delta):
         if settings.delta is not None:
-            _apply_task_delta(model, data)
+            apply_task_delta(model, load_delta(settings.delta), data.recipe, data.labels)
         if not together.main:
             return {}
         model.save_pretrained(folder)
@@ -115,7 +117,7 @@ def tune_teacher(
         **_watched(recipe, data, tokenizer),
     )
     calm(trainer)
-    with freed_memory_kept(), faster_fp32_products():
+    with settings_at(f"tasks.{task.name}.teacher"), freed_memory_kept(), faster_fp32_products():
         trainer.train(resume_from_checkpoint=True)
     if not together.main:
         return {}
@@ -149,41 +151,6 @@ def _learnt(trainer: SparseTaskTrainer, data: TaskData) -> SparseDelta:
 def _told(settings: TaskTeacher) -> dict[str, Any]:
     """The settings as records and cards have them: an order of labels only where there is one."""
     return settings.model_dump(mode="json", exclude=None if settings.delta_labels else {"delta_labels"})
-
-
-def _apply_task_delta(model: PreTrainedModel, data: TaskData) -> None:
-    """Put the task SFT on the teacher, the rows of its head in the order of the task's labels.
-
-    Raises:
-        InputError: the delta does not fit the model, or is said to have an order of labels and has no head.
-    """
-    settings, field = data.recipe.teacher, f"tasks.{data.task.name}.teacher.delta"
-    delta = load_delta(str(settings.delta))
-    try:
-        delta.apply(model)
-    except ValueError as error:
-        raise InputError(
-            f"the task SFT does not fit the teacher with a head for {len(data.labels)} labels ({error})",
-            field=field,
-            value=settings.delta,
-            remedy="name one that was made for this teacher and these labels, or leave it out",
-        ) from error
-    if not settings.delta_labels:
-        return
-    # The last linear layer of a head has a row for each label, whatever lies below it.
-    linear = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear)]
-    name, last = [each for each in linear if not each[0].startswith(f"{model.base_model_prefix}.")][-1]
-    if f"{name}.weight" not in delta.dense:
-        raise InputError(
-            f"the task SFT has no head whose labels could be put in order: it lacks {name}.weight",
-            field=field,
-            value=settings.delta,
-            remedy="name one that has a head, or leave delta_labels out",
-        )
-    rows = torch.tensor([settings.delta_labels.index(label) for label in data.labels])
-    with torch.no_grad():
-        for parameter in last.parameters():
-            parameter.copy_(parameter[rows])
 
 
 def distil_task(
@@ -253,7 +220,7 @@ def distil_task(
         **_watched(recipe, data, tokenizer),
     )
     calm(trainer)
-    with freed_memory_kept(), faster_fp32_products():
+    with settings_at(f"tasks.{task.name}.distillation"), freed_memory_kept(), faster_fp32_products():
         trainer.train(resume_from_checkpoint=True)
     if not together.main:
         return {}
@@ -306,10 +273,3 @@ def _watched(recipe: Recipe, data: TaskData, tokenizer: PreTrainedTokenizerFast)
         "compute_metrics": compute_metrics,
         "callbacks": [CheckpointEvery(recipe.checkpoint_every), LogRecorder()],
     }
-
-
-def label_fields(labels: tuple[str, ...]) -> dict[str, Any]:
-    """The labels as fields of a model's configuration."""
-    if not labels:
-        return {}
-    return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}

@@ -142,19 +142,51 @@ def test_other_labels_than_the_training_datas_are_refused_by_plan_and_run(recipe
     assert refused.value.value == list(order)
 
 
-def test_a_head_with_another_number_of_rows_is_refused_as_the_users_mistake(recipe, task, tmp_path):
+@pytest.mark.parametrize("look", [plan, preflight])
+def test_a_head_with_another_number_of_rows_is_refused_before_anything_is_trained(recipe, task, look, tmp_path):
     wider = (*OTHERWISE[task], "further")
     changed = with_sft(recipe, task, write_sft(tmp_path / "sft", recipe, task, wider))
     with pytest.raises(InputError, match="does not fit the teacher") as refused:
-        predicted(changed, task, tmp_path / "teacher")
+        look(changed, tmp_path / "run")
     assert refused.value.field == f"tasks.{task}.teacher.delta"
 
 
-def test_an_order_for_a_head_that_is_not_there_is_refused(recipe, task, tmp_path):
+@pytest.mark.parametrize("look", [plan, preflight])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_task_sft_without_a_head_is_refused_before_anything_is_trained(recipe, task, look, ordered, tmp_path):
     delta = write_sft(tmp_path / "sft", recipe, task, OTHERWISE[task], head=False)
     assert load_delta(delta).dense == {}
-    with pytest.raises(InputError, match="has no head whose labels could be put in order"):
-        predicted(with_sft(recipe, task, delta, OTHERWISE[task]), task, tmp_path / "teacher")
+    with pytest.raises(InputError, match="has no head: it lacks"):
+        look(with_sft(recipe, task, delta, OTHERWISE[task] if ordered else ()), tmp_path / "run")
+
+
+def of_this_package(folder, legacy, order):
+    """The same SFT in the package's own format, which says what its labels are."""
+    delta = load_delta(legacy)
+    delta.metadata["labels"] = list(order)
+    folder.mkdir()
+    delta.save(folder / "delta.safetensors")
+    return str(folder)
+
+
+def test_a_delta_that_says_its_labels_is_put_in_order_by_itself(recipe, task, labels, tmp_path):
+    own = with_sft(recipe, task, write_sft(tmp_path / "own", recipe, task, labels))
+    legacy = write_sft(tmp_path / "legacy", recipe, task, OTHERWISE[task])
+    other = with_sft(recipe, task, of_this_package(tmp_path / "other", legacy, OTHERWISE[task]))
+    expected = predicted(own, task, tmp_path / "of own")
+    found = predicted(other, task, tmp_path / "of other")
+    for label, logits in expected.items():
+        assert torch.equal(found[label], logits), label
+
+
+@pytest.mark.parametrize("look", [plan, preflight])
+def test_a_delta_that_says_other_labels_than_the_training_datas_is_refused(recipe, task, look, tmp_path):
+    legacy = write_sft(tmp_path / "legacy", recipe, task, OTHERWISE[task])
+    delta = of_this_package(tmp_path / "other", legacy, ("B-MISC", *OTHERWISE[task][1:]))
+    with pytest.raises(InputError, match=f"lacks {OTHERWISE[task][0]} and has B-MISC") as refused:
+        look(with_sft(recipe, task, delta), tmp_path / "run")
+    assert refused.value.field == f"tasks.{task}.teacher.delta"
+    assert refused.value.value == delta
 
 
 def test_an_order_without_a_task_sft_is_refused(recipe, task):
