@@ -25,7 +25,7 @@ def read_versioned(file: Path, field: str, version: int, *, remedy: str) -> dict
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("there is no such file", file=file, remedy=remedy) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last where it is nested without end
         raise InputError(f"it cannot be read ({first_line(error)})", file=file, remedy=remedy) from error
     if not isinstance(content, dict) or content.get(field) != version:
         found = content.get(field) if isinstance(content, dict) else None

@@ -16,6 +16,7 @@ from ..errors import InputError, first_line
 from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..evaluation.speed import SIZE_AND_SPEED_FILE, SizeAndSpeed, read_size_and_speed
 from ..versioned import read_versioned
+from .computed_with import with_tasks
 
 FACTS_FILE = "card.json"
 FACTS_VERSION = 1
@@ -97,6 +98,8 @@ class CardFacts:
         contributors: Who made the pair.
         curves: Losses of each training.
         size_and_speed: What was measured; None if nothing was.
+        computed_with: What the scores were computed with beside the weights, by hash (see `cards.computed_with`); None
+            for older pairs. `write_facts` fills it in.
     """
 
     name: str
@@ -129,6 +132,7 @@ class CardFacts:
     contributors: tuple[str, ...] = ()
     curves: tuple[LossCurve, ...] = ()
     size_and_speed: SizeAndSpeed | None = None
+    computed_with: Mapping[str, Any] | None = None
 
 
 _ELSEWHERE = ("results", "size_and_speed")
@@ -138,13 +142,34 @@ _ELSEWHERE = ("results", "size_and_speed")
 def write_facts(repository: Path, facts: CardFacts) -> None:
     """Write `card.json`: equal facts give equal bytes. Scores, size and speed are not in it.
 
+    Of a pair that has no `card.json` yet, and of tasks that the present one does not describe so, it notes what their
+    scores were computed with: the configuration and tokenizer that lie there.
+
     Args:
         repository: The pair's folder.
         facts: What its card states.
+
+    Raises:
+        InputError: the present `card.json` is damaged or of another version.
     """
     fields = {name: value for name, value in asdict(facts).items() if name not in _ELSEWHERE}
+    there, tasks = _tasks_there(repository), json.loads(json.dumps(fields["tasks"]))
+    new = [name for name, task in tasks.items() if there is None or there.get(name) != task]
+    if new or there is None:
+        fields["computed_with"] = with_tasks(facts.computed_with, repository, tasks, new)
+    if fields["computed_with"] is None:  # as older pairs have it
+        del fields["computed_with"]
     content = json.dumps({"card_version": FACTS_VERSION, **fields}, indent=1, sort_keys=True, ensure_ascii=False)
     (repository / FACTS_FILE).write_text(content + "\n", encoding="utf-8")
+
+
+def _tasks_there(repository: Path) -> Mapping[str, Any] | None:
+    """The tasks that the present `card.json` describes; None where there is none."""
+    file = repository / FACTS_FILE
+    if not file.is_file():
+        return None
+    tasks = read_versioned(file, "card_version", FACTS_VERSION, remedy="package the run again").get("tasks")
+    return tasks if isinstance(tasks, dict) else {}
 
 
 def read_facts(repository: Path) -> CardFacts:

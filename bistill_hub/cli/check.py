@@ -90,6 +90,7 @@ def _show(report: Report, rerun: bool) -> None:
     from rich.table import Table
 
     from ..hub.check import CHECKS
+    from .printing import printable
 
     found = Counter(finding.check for finding in report.findings)
     table = Table("check", "found")
@@ -101,16 +102,16 @@ def _show(report: Report, rerun: bool) -> None:
     for finding in report.findings:
         where = f"{finding.file}: " if finding.file else ""
         line = f"{finding.check}: {where}{finding.problem}. {finding.remedy[:1].upper()}{finding.remedy[1:]}."
-        click.echo(_printable(line))
+        click.echo(printable(line))
     for note in report.notes:
-        click.echo(f"Note: {note}")
+        click.echo(f"Note: {printable(note)}")
     place = f"{report.pair} at {report.commit}" if report.commit else report.pair
     count = len(report.findings)
     click.echo(f"{place}: {count or 'no'} finding{'' if count == 1 else 's'}.")
     if report.to_read:
         click.echo("To be read by a person, for no program can tell whether it is true:")
     for claim in report.to_read:
-        click.echo(f"  {_printable(f'{claim.what}: {_shortened(claim)}')}")
+        click.echo(f"  {printable(f'{claim.what}: {_shortened(claim)}')}")
 
 
 def _shortened(claim: Claim) -> str:
@@ -119,8 +120,3 @@ def _shortened(claim: Claim) -> str:
     if len(value) <= _LONGEST:
         return value
     return f"{value[:_LONGEST].rstrip()} ... (all {len(value):,} characters are in {claim.file})"
-
-
-def _printable(text: str) -> str:
-    """Names and values of somebody else's files do not steer the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

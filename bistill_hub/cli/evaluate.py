@@ -21,7 +21,8 @@ USUAL_LENGTH = 256
 _EVAL_EXAMPLE = """\b
 Example, with a file and a data set of the Hub:
   bistill eval runs/mine/package/repository --task ner --test en=test.en.conll \\
-    --test 'sw={"dataset": "masakhane/masakhaner2", "config": "swa", "split": "test"}'
+    --test 'sw={"dataset": "masakhane/masakhaner2", "revision": "refs/convert/parquet",
+      "data_dir": "swa", "split": "test", "label_map": {"DATE": "O"}}'
 """
 
 

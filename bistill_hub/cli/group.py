@@ -7,14 +7,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from types import FrameType
 from typing import Any
 
 import click
 
-from ..errors import BistillError
+from ..errors import BistillError, InputError
+from ..failed_writes import KEPT
 from ..version import __version__
 from .library_output import give_up_early_without_network, hold_back
 
@@ -23,8 +24,6 @@ INTERRUPTED = 130
 
 TERMINATED = 143
 """Exit code after SIGTERM, counted likewise."""
-
-_KEPT = "What is finished is kept: the same command goes on from there."
 
 _HEAD_START = 5
 """Seconds that the main of several processes has to say what is wrong before another one ends."""
@@ -68,6 +67,20 @@ def _say(text: str, *, after_key: bool = False) -> None:
     click.echo(text, err=True)
 
 
+def _refuse_other_bytes(words: Sequence[str]) -> None:
+    """Refuse words that are not UTF-8, such as an old file's name: they could be written into no record or card."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                "this is not UTF-8",
+                field="argument",
+                value=os.fsencode(word),
+                remedy="give the file or folder a name in UTF-8, or check the terminal's encoding",
+            ) from None
+
+
 def _end_bars() -> bool:
     """Close the progress bars that whatever was interrupted has left open; tell whether there were any."""
     module = sys.modules.get("tqdm.std")  # which nobody draws a bar without
@@ -84,6 +97,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        _refuse_other_bytes(args)
         name, command, words = super().resolve_command(ctx, args)
         hold_back(quiet="--quiet" in words)
         give_up_early_without_network()
@@ -102,16 +116,18 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except BistillError as error:
             if main:
-                _say(f"Error: {error}")
+                from .printing import printable
+
+                _say("\n".join(map(printable, f"Error: {error}".split("\n"))))
             else:
                 time.sleep(_HEAD_START)
             ctx.exit(2)
         except KeyboardInterrupt:
             if main:
-                _say(f"Interrupted. {_KEPT}", after_key=True)
+                _say(f"Interrupted. {KEPT}", after_key=True)
             ctx.exit(INTERRUPTED)
         except _Terminated:
-            _say(f"Ended by SIGTERM. {_KEPT}")
+            _say(f"Ended by SIGTERM. {KEPT}")
             ctx.exit(TERMINATED)
 
 

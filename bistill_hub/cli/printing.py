@@ -1,4 +1,4 @@
-"""Tables on the terminal: nothing of one is left out, however narrow the terminal is."""
+"""What goes to the terminal: tables of which nothing is left out, and words of others, which do not steer it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from rich.table import Table
 
 _WIDEST = 1000
 """Characters that a line of a table has at most where it is written to a file."""
+
+
+def printable(text: str) -> str:
+    """Return a line with `?` for what a terminal would obey: names and values of somebody else's files do not steer it.
+
+    Args:
+        text: The line.
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def print_table(table: Table, console: Console | None = None) -> None:

@@ -32,7 +32,8 @@ Examples:
 @click.option(
     "--replace",
     is_flag=True,
-    help="Delete tasks that the repository has and DIR lacks, and take DIR's text where the card was edited there.",
+    help="Overwrite what is otherwise spared: another model or pair, tasks that others may have contributed, text of "
+    "the card that was edited there and here.",
 )
 @click.option("--smoke", is_flag=True, help="Publish a smoke run, which is refused otherwise; its card says so.")
 @click.option(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import InputError, first_line
+from ..errors import InputError
 from ..hub_commits import commits_read
 from ..model.sparse_delta import state_sha256
+from ..pair_loading import load_pair_config, loading
 from ..sources import LabelledSource, file_sha256
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
@@ -100,6 +101,7 @@ def evaluate_model(
     with commits_read() as commits:
         dataset = task.read(test.source)
     task.check_labels(dataset, labels, source_file(test.source))
+    _check_answers(task, labels, name)
     weights = state_sha256(model.state_dict())
     kept = None
     if predictions_file is not None:
@@ -201,27 +203,19 @@ def evaluate_pair(
     Raises:
         InputError: the pair, the task or a test set cannot be had, or a language is not one of the pair's.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
     from transformers.models.auto import modeling_auto
 
-    from ..model import auto as _registered  # noqa: F401
-    from ..model.configuration_bistill import HEADS, BistillConfig
+    from ..model.configuration_bistill import HEADS
     from ..teacher import load_task_model, load_tokenizer
 
     kind = get_task(task)
-    try:
-        config = AutoConfig.from_pretrained(pair, revision=revision)
-        if config.model_type != BistillConfig.model_type:
-            raise ValueError(f"it is a model of the type {config.model_type!r}, not a pair")
-        tokenizer = AutoTokenizer.from_pretrained(pair, revision=revision)
-        student = getattr(modeling_auto, HEADS[kind.head]).from_pretrained(pair, task=task, revision=revision)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"the pair cannot be loaded ({first_line(error)})",
-            field="pair",
-            value=str(pair),
-            remedy="name a folder that a run packaged, or a published pair's Hub id",
-        ) from error
+    config = load_pair_config(pair, revision)
+    with loading(pair):
+        options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(pair, **options)
+        student = getattr(modeling_auto, HEADS[kind.head]).from_pretrained(pair, task=task, **options)
+        said = _said_of(pair, revision)
     roles = {config.source_language: "source", config.target_language: "target"}
     sets = []
     for language, source in tests.items():
@@ -231,11 +225,10 @@ def evaluate_pair(
             )
         source.check(f"tests.{language}")
         sets.append(TestSet(language, roles[language], source))
-    said = _said_of(pair, revision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models = [("student", student, tokenizer)]
     if teacher is not None:
-        tuned = load_task_model(kind.head, os.fspath(teacher))
+        tuned = load_task_model(kind.head, os.fspath(teacher), tuned_by="teacher")
         models.append(("teacher", tuned, load_tokenizer(os.fspath(teacher))))
     folder = None if predictions_dir is None else Path(predictions_dir)
     if folder is not None:
@@ -262,6 +255,18 @@ def evaluate_pair(
         return results
     compared = {t.language: compare_with_teacher(kind, t, labels_of(student), predicted[t.language]) for t in sets}
     return [replace(result, against_teacher=compared[result.language].get(result.model)) for result in results]
+
+
+def _check_answers(task: Task, labels: Sequence[str], name: str) -> None:
+    """Refuse a model that could answer what the task's metric does not know, before it answers anything."""
+    unknown = [label for label in labels if not task.is_answer(label)]
+    if unknown:
+        raise InputError(
+            f"the model's head has the label {unknown[0]}, with which {task.name} is not scored",
+            field=name,
+            value=list(labels),
+            remedy="name a model whose `id2label` has the task's own labels (entities: O, B-TYPE and I-TYPE)",
+        )
 
 
 def _said_of(pair: str | os.PathLike[str], revision: str | None) -> dict[str, Any]:

@@ -193,11 +193,11 @@ def _check_task(pair: FetchedPair, task: str, replace: bool) -> None:
     Raises:
         InputError: it is such a one.
     """
-    from ..model.configuration_bistill import BistillConfig
+    from ..pair_loading import load_pair_config
 
     try:
-        listed = set(BistillConfig.from_pretrained(pair.folder).tasks or {})
-    except (OSError, ValueError, TypeError):
+        listed = set(load_pair_config(pair.folder).tasks or {})
+    except InputError:
         listed = set()  # the check says what is wrong with it
     there = sorted({name.split("/")[1] for name in pair.files if name.startswith("tasks/")} | listed)
     if task in there and not replace:
@@ -243,6 +243,7 @@ def _train(
     """Do the task's stages, after a look at everything that they need."""
     from ..cards.facts import read_facts
     from ..pipeline.executor import do_stages
+    from ..pipeline.given_teacher import check_given_teacher
     from ..pipeline.order import PHASE_1, by_name, common_inputs, stages_of_task
     from ..pipeline.preflight import check_lengths, check_model_file, read_task
     from ..pipeline.rebuild import (
@@ -252,7 +253,7 @@ def _train(
         published_recipe,
         student_stage,
     )
-    from ..teacher import load_config
+    from ..teacher import load_config, load_tokenizer
 
     recipe = published_recipe(pair.folder, fields, teacher=teacher, target_text=target_text)
     _check_target_text(recipe, target_text)
@@ -263,8 +264,11 @@ def _train(
     check_delta_of_language(recipe)
     facts = read_facts(pair.folder)
     token_map = check_teacher(pair.folder, recipe, facts)
-    check_lengths(recipe, load_config(recipe.teacher.model, recipe.teacher.revision))
+    config = load_config(recipe.teacher.model, recipe.teacher.revision)
+    check_lengths(recipe, config)
     data = read_task(settings, task)
+    tokenizer = load_tokenizer(recipe.teacher.model, recipe.teacher.revision)
+    check_given_teacher(settings, task, data.labels, config, tokenizer)
     _check_head(pair, data)
     check_languages(recipe, data, token_map, facts)
     first = do_stages([student_stage(pair.folder, token_map)], output, progress=False)

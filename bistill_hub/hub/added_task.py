@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError, first_line
+
 if TYPE_CHECKING:
-    from ..cards.facts import CardFacts
+    from ..cards.facts import CardFacts, LossCurve
+    from ..evaluation.results import Result
     from ..pipeline.manifest import StageRecord
     from ..pipeline.preflight import TaskData
     from ..recipe import Recipe
@@ -48,30 +51,93 @@ def facts_with_task(facts: CardFacts, trained: TrainedTask, command: str) -> Car
     name, records = trained.task, trained.records
     learnt = records[f"{name} phase 2"].facts
     stages = (("dense", learnt["dense_curve"]), ("sparse", learnt["curve"]))
-    curve = LossCurve(name=name, stages=tuple((stage, log) for stage, log in stages if log))
-    curves = [other for other in facts.curves if other.name != name]
-    of_tasks = sorted([curve, *(other for other in curves if other.name in facts.tasks)], key=lambda one: one.name)
-    rows = [row for row in facts.training["stages"] if not row["name"].startswith(f"{name} ")]
-    machines = [*facts.training["machines"], *(record.machine for record in records.values())]
-    datasets = {source.dataset for source in trained.data.recipe.sources.values() if source.dataset}
-    row = labelled_row(trained.data.recipe, trained.recipe.target, learnt)
     described = {
         "head": trained.data.task.head,
         "labels": list(trained.data.labels),
         "density": learnt["density"],
         "added": {"recipe": portable_task(trained.data.recipe), "command": command},
     }
+    return _joined(
+        facts,
+        name,
+        described=described,
+        stages=map(training_row, records.values()),
+        machines=(record.machine for record in records.values()),
+        labelled=labelled_row(trained.data.recipe, trained.recipe.target, learnt),
+        datasets={source.dataset for source in trained.data.recipe.sources.values() if source.dataset},
+        curve=LossCurve(name=name, stages=tuple((stage, log) for stage, log in stages if log)),
+    )
+
+
+def facts_with_published(facts: CardFacts, theirs: CardFacts, task: str, results: Iterable[Result]) -> CardFacts:
+    """What the card states of the pair with a task that another card of the pair describes.
+
+    Args:
+        facts: What the card states without it.
+        theirs: What the other card states.
+        task: The task, one of theirs.
+        results: Its scores.
+
+    Raises:
+        InputError: what the other card states cannot be read.
+    """
+    from ..cards.facts import FACTS_FILE
+
+    try:
+        described, training = theirs.tasks[task], theirs.training
+        labelled = training.get("labelled", {}).get(task)
+        recipe = described.get("added", {}).get("recipe", {})
+        named: set[Any] = {result.dataset for result in results}
+        named |= {source.get("dataset") for source in recipe.values() if isinstance(source, dict)}
+        named |= {shown.partition(" (")[0] for shown in (labelled or {}).values()}
+        return _joined(
+            facts,
+            task,
+            described=described,
+            stages=[row for row in training["stages"] if row["name"].startswith(f"{task} ")],
+            machines=training["machines"],
+            labelled=labelled,
+            datasets=named & set(theirs.datasets),
+            curve=next((curve for curve in theirs.curves if curve.name == task), None),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"what it states of the task {task} cannot be read ({first_line(error)})",
+            file=f"{theirs.name}/{FACTS_FILE}",
+            remedy="have the task added to the pair again (`bistill add-task --replace`)",
+        ) from error
+
+
+def _joined(
+    facts: CardFacts,
+    name: str,
+    *,
+    described: Mapping[str, Any],
+    stages: Iterable[Mapping[str, Any]],
+    machines: Iterable[str],
+    labelled: Mapping[str, str] | None,
+    datasets: set[str],
+    curve: LossCurve | None,
+) -> CardFacts:
+    """Put what is stated of one task in its places, instead of what was stated of it before."""
+    curves = [other for other in facts.curves if other.name != name]
+    of_tasks = [other for other in curves if other.name in facts.tasks] + ([] if curve is None else [curve])
+    rows = [row for row in facts.training["stages"] if not row["name"].startswith(f"{name} ")]
+    rows_of_labels = {**facts.training.get("labelled", {}), **({} if labelled is None else {name: labelled})}
     return dataclasses.replace(
         facts,
         tasks={**facts.tasks, name: described},
         training={
             **facts.training,
-            "stages": [*rows, *map(training_row, records.values())],
-            "machines": list(dict.fromkeys(machines)),
-            "labelled": {**facts.training.get("labelled", {}), name: row},
+            "stages": [*rows, *stages],
+            "machines": list(dict.fromkeys([*facts.training["machines"], *machines])),
+            **({"labelled": rows_of_labels} if rows_of_labels else {}),
         },
         datasets=tuple(sorted({*facts.datasets, *datasets})),
-        curves=(*(other for other in curves if other.name not in facts.tasks), *of_tasks),
+        curves=(
+            *(other for other in curves if other.name not in facts.tasks),
+            *sorted(of_tasks, key=lambda one: one.name),
+        ),
     )
 
 

@@ -18,7 +18,9 @@ from ..cards.sections import LIMITS, TO_FILL_IN, keep_sections, read_section
 from ..evaluation.results import RESULTS_FILE, Result, read_results
 from ..model.modeling_bistill import BASE_FILE
 from ..version import __version__
+from .check_facts import check_computed_with, check_facts
 from .pair_folder import CONFIG_FILE, PairFolder, delta_file, results_file
+from .released import released_code
 from .report import Finding, Findings
 
 _RESULTS = re.compile(rf"tasks/([a-z0-9_-]+)/{re.escape(RESULTS_FILE)}")
@@ -43,7 +45,9 @@ SMOKE_RUN = Finding(
 
 
 def check_results(pair: PairFolder, findings: Findings) -> None:
-    """See that each score is one of these weights, of a task that is there, and possible."""
+    """See that each score is one of these weights, of a task that is there and computed with what is here, possible."""
+    with findings.within(FACTS_FILE, "it does not tell what the scores were computed with", "package the run again"):
+        check_computed_with(pair, findings)
     for name in pair.files:
         found = _RESULTS.fullmatch(name)
         if found is None:
@@ -162,7 +166,7 @@ def _check_shown(pair: PairFolder, card: str, findings: Findings) -> None:
 
 
 def _check_rendered(pair: PairFolder, card: str, findings: Findings) -> None:
-    """The card is what its facts and scores render to; that of another version at least has their scores."""
+    """The card is what its facts and scores render to; that of another release at least has their scores."""
     if FACTS_FILE not in pair.files:
         return
     facts = None
@@ -170,22 +174,35 @@ def _check_rendered(pair: PairFolder, card: str, findings: Findings) -> None:
         facts = read_facts(pair.folder)
     if facts is None:
         return
+    check_facts(pair, facts, findings)
+    other_release = _other_release(pair, findings)
     with findings.within(CARD_FILE, "it cannot be rendered from facts and scores", _RENDER_AGAIN):
         _check_entries(pair, facts, findings)
         expected = keep_sections(card, render_card(facts), file=CARD_FILE)
         if card == expected:
             return
-        writer = pair.fields.get("written_by")
-        if writer == __version__:
+        if other_release is None:
             findings.add(CARD_FILE, _difference(card, expected), _RENDER_AGAIN)
             return
         scores = card_metadata(facts, license_name=facts.license_name, license_link=facts.license_link)
         if _metadata(card).get("model-index") != scores.get("model-index"):
             findings.add(CARD_FILE, "the scores of its metadata are not those of the results", _RENDER_AGAIN)
         pair.notes.append(
-            f"The card is not what bistill-hub {__version__} renders, and the pair was written by {writer}: "
+            f"The card is not what bistill-hub {__version__} renders, and the pair was written by {other_release}: "
             "the scores of its metadata were compared, its text was not."
         )
+
+
+def _other_release(pair: PairFolder, findings: Findings) -> str | None:
+    """The release that wrote the pair, if it is known and another one: only a release's cards may read differently."""
+    writer = pair.fields.get("written_by")
+    if isinstance(writer, str) and writer in released_code():
+        return None if writer == __version__ else writer
+    if pair.fields:
+        problem = f"written_by = {writer!r}: no release that bistill-hub {__version__} knows"
+        remedy = "restore the packaged configuration; or upgrade bistill-hub if it is a newer one"
+        findings.add(CONFIG_FILE, problem, remedy)
+    return None
 
 
 def _check_entries(pair: PairFolder, facts: CardFacts, findings: Findings) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ..cards.computed_with import tokenizer_sha256
+from ..model.configuration_bistill import HEADS
 from ..model.modeling_bistill import BASE_FILE
-from ..model.sparse_delta import SparseDelta
+from ..model.sparse_delta import SparseDelta, state_sha256
 from ..sources import file_sha256
 from ..student.backbones import backbone_for
 from .pair_folder import CONFIG_FILE, PairFolder
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 _RESTORE_TOKENIZER = "restore the tokenizer that was packaged"
+_RESTORE_CONFIG = "restore the packaged configuration"
 _RESTORE_WEIGHTS = "restore the file that was packaged"
 _NECESSARY_TOKENS = ("pad_token", "unk_token", "cls_token", "sep_token")
 _IN_CONFIG = ("pad_token", "bos_token", "eos_token", "unk_token", "cls_token", "sep_token", "mask_token")
@@ -78,7 +81,7 @@ def _check_vocabulary(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, find
             f"it has {len(tokenizer)} tokens, {CONFIG_FILE} says vocab_size = {size}",
             _RESTORE_TOKENIZER,
         )
-    if BASE_FILE not in pair.files:
+    if not pair.base_shapes:
         return
     rows = _vocabulary_rows(pair)
     beyond = sorted(token for token, index in ids.items() if index >= rows)
@@ -89,20 +92,14 @@ def _check_vocabulary(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, find
             _RESTORE_TOKENIZER,
         )
     if rows != size:
-        findings.add(
-            CONFIG_FILE, f"vocab_size = {size}: the embeddings have {rows} rows", "restore the packaged configuration"
-        )
+        findings.add(CONFIG_FILE, f"vocab_size = {size}: the embeddings have {rows} rows", _RESTORE_CONFIG)
 
 
 def _vocabulary_rows(pair: PairFolder) -> int:
     """The fewest rows of the parameters that have one for each token."""
-    from safetensors import safe_open
-
     assert pair.config is not None
     backbone = backbone_for(pair.config.backbone_config())
-    with safe_open(pair.models / BASE_FILE, "pt") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    return min(int(shape[0]) for name, shape in shapes.items() if backbone.has_vocabulary_rows(name))
+    return min(shape[0] for name, shape in pair.base_shapes.items() if backbone.has_vocabulary_rows(name))
 
 
 def _check_special_tokens(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, findings: Findings) -> None:
@@ -142,6 +139,24 @@ def _check_inputs(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, findings
             f"model_max_length = {tokenizer.model_max_length}: the model reads at most {room} tokens",
             _RESTORE_TOKENIZER,
         )
+    _check_settings(pair, tokenizer, room, findings)
+
+
+def _check_settings(pair: PairFolder, tokenizer: PreTrainedTokenizerBase, room: int, findings: Findings) -> None:
+    """Its settings are those that the scores were computed with; where nobody knows these, the usual ones."""
+    found = tokenizer_sha256(pair.read_json(TOKENIZER_CONFIG_FILE))
+    if pair.computed_with is not None:
+        recorded = pair.computed_with.get("tokenizer")
+        if found == recorded:
+            return  # whatever they are: some teachers' tokenizers cut what their models could read
+        problem = f"its settings have the hash {found}, the scores were computed with {recorded}"
+        findings.add(TOKENIZER_CONFIG_FILE, problem, _RESTORE_TOKENIZER)
+    if tokenizer.model_max_length < room:
+        problem = f"model_max_length = {tokenizer.model_max_length}: less than the {room} tokens that the model reads"
+        findings.add(TOKENIZER_CONFIG_FILE, problem, _RESTORE_TOKENIZER)
+    for name in ("padding_side", "truncation_side"):
+        if (side := getattr(tokenizer, name)) != "right":
+            findings.add(TOKENIZER_CONFIG_FILE, f"{name} = {side!r}: encoders have it on the right", _RESTORE_TOKENIZER)
 
 
 def _check_round_trip(tokenizer: PreTrainedTokenizerBase, findings: Findings) -> None:
@@ -166,6 +181,7 @@ def check_loading(pair: PairFolder, findings: Findings) -> None:
     assert pair.config is not None
     if BASE_FILE not in pair.files:
         return
+    _check_shapes(pair, findings)
     inputs = _inputs(pair)
     names = ["AutoModel", *(["AutoModelForMaskedLM"] if pair.config.language_modelling_head else [])]
     for name in names:
@@ -174,6 +190,58 @@ def check_loading(pair: PairFolder, findings: Findings) -> None:
     for task, file in pair.delta_files.items():
         with findings.within(file, f"the task {task} does not load", _RESTORE_WEIGHTS):
             _check_task(pair, task, inputs, findings)
+    _check_without_name(pair, findings)
+
+
+def _check_shapes(pair: PairFolder, findings: Findings) -> None:
+    """The configuration tells of the layers and the language-modelling head that the weights have."""
+    assert pair.config is not None
+    native = pair.config.backbone_config()
+    backbone = backbone_for(native)
+    if not pair.base_shapes:
+        return
+    layers = len({backbone.layer_of(name) for name in pair.base_shapes} - {None})
+    if native.num_hidden_layers != layers:
+        problem = f"num_hidden_layers = {native.num_hidden_layers}: {BASE_FILE} has {layers} layers"
+        findings.add(CONFIG_FILE, problem, _RESTORE_CONFIG)
+    if len(pair.config.layer_map) != layers:
+        problem = f"layer_map = {pair.config.layer_map}: {BASE_FILE} has {layers} layers"
+        findings.add(CONFIG_FILE, problem, _RESTORE_CONFIG)
+    has_head = any(not name.startswith(f"{backbone.base_model_prefix}.") for name in pair.base_shapes)
+    if pair.config.language_modelling_head is not has_head:
+        problem = (
+            f"language_modelling_head = {pair.config.language_modelling_head!r}: {BASE_FILE} holds "
+            f"{'one' if has_head else 'none'}"
+        )
+        findings.add(CONFIG_FILE, problem, _RESTORE_CONFIG)
+
+
+def _check_without_name(pair: PairFolder, findings: Findings) -> None:
+    """Where no task is named, each head loads its only task, or the one that the configuration makes the default."""
+    from transformers.models.auto import modeling_auto
+
+    assert pair.config is not None
+    listed = {name: task.get("head") for name, task in pair.listed_tasks.items()}
+    defaults = {}
+    for head, task in (pair.config.default_tasks or {}).items():
+        if head in HEADS and isinstance(task, str) and listed.get(task) == head:
+            defaults[head] = task
+            continue
+        known = isinstance(task, str) and task in listed
+        said = f"this task has the head {listed[task]!r}" if known else "no such task is listed"
+        findings.add(CONFIG_FILE, f"default_tasks.{head} = {task!r}: {said}", _RESTORE_CONFIG)
+    for head in sorted({*listed.values()} & set(HEADS)):
+        candidates = [name for name, other in listed.items() if other == head]
+        chosen = candidates[0] if len(candidates) == 1 else defaults.get(head)
+        if chosen is None or chosen not in pair.weights:
+            continue  # without a default it has to be named; one that does not load by its name was found above
+        with findings.within(CONFIG_FILE, f"{HEADS[head]} does not load without a task's name", _RESTORE_CONFIG):
+            model = getattr(modeling_auto, HEADS[head]).from_pretrained(
+                pair.models, trust_remote_code=False, local_files_only=True
+            )
+            if state_sha256(model.state_dict()) != pair.weights_sha256(chosen):
+                problem = f"{HEADS[head]} does not load {chosen} where no task is named"
+                findings.add(CONFIG_FILE, problem, _RESTORE_CONFIG)
 
 
 def _inputs(pair: PairFolder) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from ..folders import check_new_folder
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
+from ..pair_loading import load_pair_config, loading
 from ..sentence_encoders import carry_modules
 from .exported_facts import check_publishable, exported_facts
 from .repository import files_of
@@ -29,33 +30,12 @@ if TYPE_CHECKING:
 
     from .remote import Published
 
+__all__ = ["export_model", "load_pair_config", "published_tasks", "push_export"]
+
 _WORK_FOLDER = ".unfinished"
 _DELTA_FILE = "tasks/{}/delta.safetensors"
 _HOW_IT_WAS_LOADED = ("is_local", "local_files_only")
 """What a tokenizer would write down of the machine that it was loaded on."""
-
-
-def load_pair_config(pair: str | os.PathLike[str], revision: str | None = None) -> BistillConfig:
-    """Read the configuration of a published or packaged pair.
-
-    Args:
-        pair: Hub id or folder.
-        revision: Branch, tag or commit on the Hub.
-
-    Raises:
-        InputError: there is no such pair, or it is another kind of model.
-    """
-    from transformers import AutoConfig
-
-    from ..model import auto as _registered  # noqa: F401
-
-    try:
-        config = AutoConfig.from_pretrained(pair, revision=revision)
-        if config.model_type != BistillConfig.model_type:
-            raise ValueError(f"it is a model of the type {config.model_type!r}, not a pair")
-    except (OSError, ValueError) as error:
-        raise _not_loaded(pair, error) from error
-    return config
 
 
 def published_tasks(config: BistillConfig, pair: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -105,19 +85,16 @@ def export_model(
     try:
         with _writing(target):
             work.mkdir(parents=True)
-        try:
+        stated = name or target.resolve().name
+        with loading(pair):
             head = _head_of(pair, config, task, revision)
-            stated = name or target.resolve().name
             facts = exported_facts(pair, config, name=stated, task=task, head=head, revision=revision)
-            if name is not None:
-                check_publishable(render_exported_card(facts), facts)
+        if name is not None:
+            check_publishable(render_exported_card(facts), facts)
+        with loading(pair):
             models = _models(pair, head, task, revision)
             tokenizer = _load_tokenizer(pair, revision)
             base = None if task is not None else _base_file(pair, revision)
-        except InputError:
-            raise
-        except (OSError, ValueError) as error:
-            raise _not_loaded(pair, error) from error
         with _writing(target):
             _write(work, models, tokenizer, base)
             if task is None:
@@ -239,7 +216,7 @@ def _models(
     """The models that the checkpoint has to equal, by Auto class; the first is the one that is written."""
     from transformers.models.auto import modeling_auto
 
-    options: dict[str, Any] = {"revision": revision}
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     if task is not None:
         name = HEADS[str(head)]
         return {name: getattr(modeling_auto, name).from_pretrained(pair, task=task, **options)}
@@ -271,7 +248,7 @@ def _head_of(pair: str | os.PathLike[str], config: BistillConfig, task: str | No
 def _load_tokenizer(place: str | os.PathLike[str], revision: str | None = None) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(place, revision=revision)
+    return AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
 
 
 def _base_file(pair: str | os.PathLike[str], revision: str | None) -> Path:
@@ -335,12 +312,3 @@ def _check_copy(folder: Path, models: dict[str, PreTrainedModel], tokenizer: Pre
         same = same and len(found) == len(expected) and all(map(torch.equal, found, expected))
     if not same:
         raise BistillError(f"{folder.parent}: the exported checkpoint does not compute what the pair does.")
-
-
-def _not_loaded(pair: str | os.PathLike[str], error: Exception) -> InputError:
-    return InputError(
-        f"the pair cannot be loaded ({first_line(error)})",
-        field="pair",
-        value=str(pair),
-        remedy="name a folder that a run packaged, or a published pair's Hub id",
-    )

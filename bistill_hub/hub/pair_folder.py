@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cards.facts import FACTS_FILE
 from ..errors import InputError
 from ..model.configuration_bistill import HEADS, BistillConfig
 from ..model.modeling_bistill import BASE_FILE
@@ -79,6 +80,24 @@ class PairFolder:
         except Exception:  # whatever the fields are: `hashes` says what is wrong with them
             return None
 
+    @cached_property
+    def base_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the base's parameters by name; empty where they cannot be read."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.models / BASE_FILE, "pt") as file:
+                names = file.keys()
+                return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+        except (OSError, SafetensorError):  # `hashes` says why
+            return {}
+
+    @cached_property
+    def computed_with(self) -> dict[str, Any] | None:
+        """What card.json says that the scores were computed with; None where it says nothing, as of older pairs."""
+        recorded = self.read_json(FACTS_FILE).get("computed_with")
+        return recorded if recorded is None or isinstance(recorded, dict) else {}
+
     @property
     def listed_tasks(self) -> dict[str, Any]:
         """The tasks that config.json lists."""
@@ -94,7 +113,7 @@ class PairFolder:
         """Read a JSON object; an empty one where there is none."""
         try:
             content = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):  # the last where it is nested without end
             return {}
         return content if isinstance(content, dict) else {}
 

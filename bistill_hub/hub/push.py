@@ -10,25 +10,33 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.filesize import decimal
 
-from ..cards.card import CARD_FILE, read_card, rendered_card
+from ..cards.card import CARD_FILE, read_card, rendered_card, write_card
 from ..cards.facts import FACTS_FILE, CardFacts, read_facts, write_facts
 from ..cards.rendering import percent
 from ..cards.sections import LIMITS, merge_sections
 from ..errors import BistillError, InputError
-from .check import Finding, check_pair
+from .check import check_pair
 from .check_card import SMOKE_RUN
-from .refusals import NoAnswerError, OfflineError, explained
+from .destination import (
+    CONFIG_FILE,
+    MODEL_FILES,
+    Destination,
+    facts_with_unlisted,
+    refuse_another_model,
+    refuse_lost_tasks,
+    task_of,
+    unlisted_tasks,
+)
+from .refusals import NoAnswerError, OfflineError
 from .remote import Change, Kind, Plan, Published, check_destination, plan_changes, publish
 from .repository import files_of, is_allowed
 
-_TASKS_FOLDER = "tasks"
-_MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 _LARGE = ".safetensors"
 _DONE: dict[Kind, str] = {"add": "added", "change": "changed", "delete": "deleted"}
 
@@ -62,13 +70,15 @@ def plan_push(
 ) -> tuple[Change, ...]:
     """Tell what `push_pair_to_hub` would do to each file of the repository; nothing is uploaded, and nothing is made.
 
-    The pair is checked first, for which no network is needed.
+    The pair is checked first, for which no network is needed unless it has tasks that `card.json` does not list: what
+    the Hub's says of them is fetched first.
 
     Args:
         folder: The packaged pair.
         repo_id: The repository, as ORG/NAME.
         revision: Branch, or `refs/pr/N`; None for the main branch.
-        replace: Whether to delete tasks that the repository has and the folder lacks.
+        replace: Whether to overwrite what is otherwise refused: another model or pair, tasks that others may have
+            contributed, a section of the card that was edited there and here.
         smoke: Whether a smoke run may be published.
         endpoint: The server's address; None for the one of HF_ENDPOINT, or the Hub itself.
         when_fit: Called with the pair's files when the check has found nothing, before the Hub is asked.
@@ -77,7 +87,7 @@ def plan_push(
         The changes, by path.
 
     Raises:
-        InputError: the pair may not be published, or not there.
+        InputError: the pair may not be published, or not there, or what is on the Hub would be lost.
         BistillError: the Hub could not be asked, or did not answer as it should.
     """
     options: dict[str, Any] = {"revision": revision, "replace": replace, "smoke": smoke, "endpoint": endpoint}
@@ -113,8 +123,9 @@ def push_pair_to_hub(
     """Publish a packaged pair: check it, put it on the Hub in one commit, and set a tag if one is asked for.
 
     The card that is published calls the pair by its name on the Hub; the folder stays as it is. What people wrote in
-    the sections of the card on the Hub is kept, unless the folder's card says something of its own there. Files of a
-    pair that the repository has and the folder lacks are deleted in the same commit, other files of it are left.
+    the sections of the card on the Hub is kept, unless the folder's card says something of its own there. A task that
+    was fetched from the Hub into the folder, and that its `card.json` does not list, is described as on the Hub. Files
+    of a pair that the repository has and the folder lacks are deleted in the same commit, other files of it are left.
     Where nothing differs, no commit is made. Without the right to write, and on request, a pull request is opened. A
     failure leaves the repository as it was, and the same call again finishes (see `bistill_hub.hub.remote.publish`).
 
@@ -125,7 +136,8 @@ def push_pair_to_hub(
         private: Whether only its owners see the repository, if it is made.
         revision: Branch, or `refs/pr/N` to add to that pull request; None for the main branch.
         tag: A tag to set at the commit.
-        replace: Whether to delete tasks that the repository has and the folder lacks.
+        replace: Whether to overwrite what is otherwise refused: another model or pair, tasks that others may have
+            contributed, a section of the card that was edited there and here.
         smoke: Whether a smoke run may be published.
         endpoint: The server's address; None for the one of HF_ENDPOINT, or the Hub itself.
 
@@ -133,7 +145,8 @@ def push_pair_to_hub(
         What was published.
 
     Raises:
-        InputError: the pair may not be published, or not there, or another login is needed.
+        InputError: the pair may not be published, or not there, what is on the Hub would be lost, or another login is
+            needed.
         BistillError: the Hub did not answer as it should, or the branch moved meanwhile.
     """
     check_destination(repo_id, create_pr=create_pr, tag=tag, endpoint=endpoint)
@@ -173,53 +186,76 @@ def _checked(
         raise InputError(
             "there is no such folder", field="folder", value=str(source), remedy="name a pair that a run packaged"
         )
-    if findings := [each for each in check_pair(source).findings if not (smoke and each == SMOKE_RUN)]:
-        raise _unfit(source, findings)
-    with TemporaryDirectory(prefix="bistill-push-") as place:
-        stage = Path(place)
-        files = [file for file in files_of(source) if is_allowed(file.as_posix())]
+    files = _allowed_files(source)
+    unlisted = unlisted_tasks(source, files)
+    if not unlisted:  # otherwise the Hub has to complete it first
+        _refuse_unfit(source, source, smoke)
         when_fit(files)
-        for file in files:
-            (stage / file).parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(source / file, stage / file)
-        facts = dataclasses.replace(read_facts(stage), name=repo_id)
-        write_facts(stage, facts)
-        card = rendered_card(stage)
-        (stage / CARD_FILE).write_text(card, encoding="utf-8", newline="")
-        options: dict[str, Any] = {"revision": revision, "deletable": is_allowed, "endpoint": endpoint}
-        plan = plan_changes(repo_id, stage, files, **options)
+    with TemporaryDirectory(prefix="bistill-push-") as place:
+        stage, fetched = Path(place) / "pair", Path(place) / "fetched"
+        facts = _staged(source, files, stage, repo_id)
+        options: dict[str, Any] = {"deletable": is_allowed, "endpoint": endpoint}
+        plan = plan_changes(repo_id, stage, files, revision=revision, **options)
+        there = Destination(
+            repo_id=repo_id,
+            folder=source,
+            stage=stage,
+            place=fetched,
+            plan=plan,
+            revision=revision,
+            endpoint=endpoint,
+        )
         if not replace:
-            _check_tasks(repo_id, source, plan.changes)
-            if _take_edits(repo_id, stage, facts, plan, endpoint):
-                plan = plan_changes(repo_id, stage, files, **options)
+            refuse_another_model(there)
+            refuse_lost_tasks(there)
+        if unlisted:
+            write_facts(stage, facts_with_unlisted(there, facts, unlisted))
+            facts = read_facts(stage)  # with their scores
+            write_card(stage, facts)
+            _refuse_unfit(stage, source, smoke)
+            when_fit(files)
+            files = _allowed_files(stage)
+        edited = not replace and _take_edits(there, facts)
+        if unlisted or edited:  # compared with the commit that was looked at, even if the branch has moved
+            plan = plan_changes(repo_id, stage, files, revision=plan.commit, **options)
         yield _Checked(folder=stage, files=files, facts=facts, plan=plan)
 
 
-def _take_edits(repo_id: str, stage: Path, facts: CardFacts, plan: Plan, endpoint: str | None) -> bool:
+def _staged(source: Path, files: Iterable[Path], stage: Path, repo_id: str) -> CardFacts:
+    """Make a copy in which the card calls the pair by its name on the Hub; return what the card states."""
+    for file in files:
+        (stage / file).parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(source / file, stage / file)
+    facts = dataclasses.replace(read_facts(stage), name=repo_id)
+    write_facts(stage, facts)
+    card = rendered_card(stage)
+    (stage / CARD_FILE).write_text(card, encoding="utf-8", newline="")
+    return facts
+
+
+def _allowed_files(folder: Path) -> list[Path]:
+    return [file for file in files_of(folder) if is_allowed(file.as_posix())]
+
+
+def _take_edits(there: Destination, facts: CardFacts) -> bool:
     """Bring into our card what people wrote on the Hub since it was rendered there; tell whether there was something.
 
     Raises:
         InputError: a section was edited on the Hub, and is another text here; or the card there has wrong markers.
     """
-    if plan.commit is None or "change" not in [each.kind for each in plan.changes if each.path == CARD_FILE]:
+    change = there.change(CARD_FILE)
+    if change is None or change.kind != "change" or (edited := there.fetch(CARD_FILE)) is None:
         return False
-    paths = [each.path for each in plan.changes if each.path in (CARD_FILE, FACTS_FILE) and each.kind != "add"]
-    with explained(repo_id), TemporaryDirectory(prefix="bistill-push-") as place:
-        from huggingface_hub import HfApi
-
-        api = HfApi(endpoint=endpoint)
-        for path in paths:
-            api.hf_hub_download(repo_id, path, revision=plan.commit, local_dir=place)
-        theirs = read_card(Path(place) / CARD_FILE)
-        written = _written(Path(place) / FACTS_FILE)
-    file = stage / CARD_FILE
+    theirs, told = read_card(edited), there.fetch(FACTS_FILE)
+    written = None if told is None else _written(told)
+    file = there.stage / CARD_FILE
     ours = read_card(file)
     card = merge_sections(
         ours,
         theirs,
         written_by_us={LIMITS: f"{facts.limits}\n"},
         written_by_them={} if written is None else {LIMITS: f"{written}\n"},
-        file=f"{repo_id}/{CARD_FILE}",
+        file=f"{there.repo_id}/{CARD_FILE}",
     )
     file.write_text(card, encoding="utf-8", newline="")
     return card != ours
@@ -245,49 +281,29 @@ def _link_or_copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _unfit(folder: Path, findings: Iterable[Finding]) -> InputError:
-    lines = [
-        f"{finding.file + ': ' if finding.file else ''}{finding.problem}; {finding.remedy}" for finding in findings
-    ]
-    return InputError(
-        f"the pair is not fit to be published, {len(lines)} finding{'s' if len(lines) > 1 else ''}",
-        file=folder,
-        remedy="\n  ".join(["mend them:", *lines]),
-    )
-
-
-def _check_tasks(repo_id: str, folder: Path, changes: Iterable[Change]) -> None:
-    """Refuse to delete tasks, which others may have contributed.
-
-    Raises:
-        InputError: the folder lacks a task that the repository has.
-    """
-    changed = [change for change in changes if _task_of(change) is not None]
-    here = {_task_of(change) for change in changed if change.kind != "delete"}
-    gone = sorted({_task_of(change) or "" for change in changed} - here)
-    if gone:
+def _refuse_unfit(folder: Path, named: Path, smoke: bool) -> None:
+    """Check a pair, and refuse one with findings; `named` is the folder that the user knows."""
+    findings = [each for each in check_pair(folder).findings if not (smoke and each == SMOKE_RUN)]
+    if findings:
+        lines = [
+            f"{finding.file + ': ' if finding.file else ''}{finding.problem}; {finding.remedy}" for finding in findings
+        ]
         raise InputError(
-            f"the repository has tasks that the folder lacks: {', '.join(gone)}",
-            file=repo_id,
-            field=_TASKS_FOLDER,
-            remedy=f"bring them into {folder}, or ask for them to be deleted (--replace, replace=True)",
+            f"the pair is not fit to be published, {len(lines)} finding{'s' if len(lines) > 1 else ''}",
+            file=named,
+            remedy="\n  ".join(["mend them:", *lines]),
         )
-
-
-def _task_of(change: Change) -> str | None:
-    parts = PurePosixPath(change.path).parts
-    return parts[1] if len(parts) > 2 and parts[0] == _TASKS_FOLDER else None
 
 
 def _title(facts: CardFacts, changes: Iterable[Change]) -> str:
     """Title of the commit: that the pair is new, or what of it is."""
     pair = f"{facts.source[0]}-{facts.target[0]}"
     kinds = {change.path: change.kind for change in changes}
-    if kinds.get("config.json") == "add":
+    if kinds.get(CONFIG_FILE) == "add":
         return f"Add the pair {pair}"
     changed = [change for change in changes if change.kind != "same"]
-    parts = ["model"] if any(kinds.get(name, "same") != "same" for name in _MODEL_FILES) else []
-    parts += sorted({task for change in changed if (task := _task_of(change)) is not None})
+    parts = ["model"] if any(kinds.get(name, "same") != "same" for name in MODEL_FILES) else []
+    parts += sorted({task for change in changed if (task := task_of(change.path)) is not None})
     return f"Update the pair {pair}: {', '.join(parts or ['card and code'])}"
 
 

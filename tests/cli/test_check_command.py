@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from bistill_hub.cards.sections import read_section
 from bistill_hub.cli.check import check_command
 from bistill_hub.cli.group import _Commands
+from bistill_hub.cli.push import push_command
+from bistill_hub.hub.report import Report
 from bistill_hub.pipeline.portable import published_sha256
 
 
@@ -87,6 +89,22 @@ def test_names_of_files_do_not_steer_the_terminal(check, altered):
     result = check(altered)
     assert "files: a?[2J?b: a file that no pair has." in result.stdout
     assert "\x1b[2J" not in result.stdout
+
+
+def test_findings_for_which_a_push_is_refused_do_not_either(altered):
+    (altered / "setup.py").rename(altered / "a\x1b[2J\x07b")
+    group = _Commands(commands={"push": push_command})
+    result = CliRunner().invoke(group, ["push", str(altered), "org/pair", "--dry-run"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {altered}: the pair is not fit to be published, ")
+    assert "\n  a?[2J?b: a file that no pair has; remove it" in result.stderr
+    assert "\x1b" not in result.output
+
+
+def test_notes_do_not_steer_the_terminal(check, runs, monkeypatch):
+    report = Report("a pair", None, (), (), notes=("scored by version \x1b[2J\x9b1A of ner.",))
+    monkeypatch.setattr("bistill_hub.hub.check.check_pair", lambda *args, **options: report)
+    assert "Note: scored by version ?[2J?1A of ner.\n" in check(runs["bert"].repository).stdout
 
 
 def test_json_has_all_of_the_report(check, altered):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from bistill_hub import cli
 from bistill_hub.evaluation import evaluate
@@ -182,3 +183,20 @@ def test_a_teacher_that_there_is_not(score, runs, ner_files, tmp_path):
         *("--teacher", tmp_path / "absent"),
     )
     refused(result, "teacher.model", "absent", "cannot be loaded")
+
+
+def test_a_teacher_without_the_tasks_head(score, runs, ner_files, tiny_teacher_dirs, tmp_path):
+    given = (runs["bert"].repository, "--task", "ner", f"--test=sw={ner_files['sw']['test']}")
+    refused(score(*given, "--teacher", tiny_teacher_dirs["bert"]), "teacher = ", "lacks classifier", "Name a model")
+
+
+def test_a_teacher_with_tags_of_another_scheme(score, runs, ner_files, tmp_path):
+    teacher = next(stage.folder for stage in runs["bert"].stages if stage.name == "ner teacher")
+    model = AutoModelForTokenClassification.from_pretrained(teacher)
+    names = [*model.config.id2label.values(), "E-LOC", "S-LOC"]
+    wider = {"id2label": dict(enumerate(names)), "label2id": {name: row for row, name in enumerate(names)}}
+    other = AutoModelForTokenClassification.from_pretrained(teacher, ignore_mismatched_sizes=True, **wider)
+    other.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(teacher).save_pretrained(tmp_path)
+    given = (runs["bert"].repository, "--task", "ner", f"--test=sw={ner_files['sw']['test']}")
+    refused(score(*given, "--teacher", tmp_path), "teacher = ", "the label E-LOC", "O, B-TYPE and I-TYPE")

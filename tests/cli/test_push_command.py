@@ -15,6 +15,7 @@ from bistill_hub.hub import push as module
 from bistill_hub.hub.repository import files_of
 
 REPO = "alice/bistill-en-sw"
+OLD = b'{"model_type": "bistill", "source_language": "en", "target_language": "sw"}'
 
 
 @pytest.fixture
@@ -77,17 +78,17 @@ def test_a_push_says_where_the_pair_is_and_the_second_one_that_nothing_differs(p
 
 
 def test_a_dry_run_prints_each_file_with_its_sizes_and_changes_nothing(push, hub, pair):
-    hub.create(REPO, {"config.json": b"{}", "assets/old.png": b"x" * 1234, "model.safetensors": b"old"})
+    hub.create(REPO, {"config.json": OLD, "assets/old.png": b"x" * 1234, "model.safetensors": b"old"})
     weights = (pair / "model.safetensors").read_bytes()
     hub.commit(REPO, {"model.safetensors": weights})
     with nothing_changes(hub):
         lines = said(push(pair, REPO, "--dry-run"))
-    assert {exchange.method for exchange in hub.journal.exchanges} == {"GET"}
+    assert {exchange.method for exchange in hub.journal.exchanges} == {"GET", "HEAD"}
     assert lines[0].startswith(f"{pair} was checked, and is fit to be published: {len(files_of(pair))} files, ")
     rows = {cells[0]: cells[1:] for line in lines if len(cells := re.split(r"\s*│\s*", line.strip("│ "))) > 2}
     assert set(rows) == {file.as_posix() for file in files_of(pair)} | {"assets/old.png"}
     assert rows["config.json"][0] == "change"
-    assert rows["config.json"][2] == "2 bytes"
+    assert rows["config.json"][2] == f"{len(OLD)} bytes"
     size = f"{len(weights) / 1000:.1f} kB"
     assert rows["model.safetensors"] == ["same", size, size]
     assert rows["assets/old.png"] == ["delete", "", "1.2 kB"]
@@ -133,7 +134,7 @@ def test_a_dry_run_without_a_network_lists_what_the_check_finds(push, pair, tmp_
 
 def test_without_the_right_to_write_the_pull_request_is_named(push, hub, pair, fit, monkeypatch):
     said(push(pair, REPO))
-    hub.commit(REPO, {"config.json": b"{}"})
+    hub.commit(REPO, {"config.json": OLD})
     monkeypatch.setenv("HF_TOKEN", hub.user("bob").token)
     address = f"{hub.endpoint}/{REPO}/discussions/1"
     lines = said(push(pair, REPO, "--tag", "v2"))

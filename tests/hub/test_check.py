@@ -16,7 +16,7 @@ from bistill_hub.cards.facts import read_facts, write_facts
 from bistill_hub.evaluation.digests import prediction_digests
 from bistill_hub.evaluation.evaluate import labels_of, predict
 from bistill_hub.evaluation.results import read_results, write_results
-from bistill_hub.hub import check, released
+from bistill_hub.hub import check, check_card, released
 from bistill_hub.hub.check import check_pair
 from bistill_hub.hub.released import present_hashes, write_hashes, written_hashes
 from bistill_hub.model import modeling_bistill
@@ -162,12 +162,12 @@ TAMPERING = {
     ),
     "a delta with other labels": (
         edit_delta(labels=["O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "I-PER", "B-PER"]),
-        {("hashes", DELTA)},
+        {("hashes", DELTA), ("results", DELTA), ("card", FACTS)},
     ),
     "a delta of another folder": (edit_delta(task="pos"), {("hashes", DELTA)}),
     "a delta without a head": (
         edit_delta(head="none"),
-        {("hashes", DELTA), ("loading", DELTA), ("results", RESULTS)},
+        {("hashes", DELTA), ("loading", DELTA), ("results", RESULTS), ("card", FACTS)},
     ),
     "a delta of zeros": (empty_delta, {("loading", DELTA), ("results", RESULTS)}),
     "a recipe that is no JSON": (write_files("recipe.json"), {("files", "recipe.json"), ("card", "recipe.json")}),
@@ -180,7 +180,15 @@ TAMPERING = {
     "two tokens of one id": (edit_json(TOKENIZER, repeat_id), {("tokenizer", TOKENIZER)}),
     "another vocabulary size": (
         edit_json(CONFIG, lambda config: config.update(vocab_size=config["vocab_size"] - 1)),
-        {("tokenizer", TOKENIZER), ("tokenizer", CONFIG), ("loading", BASE), ("loading", DELTA), ("results", RESULTS)},
+        {
+            ("tokenizer", TOKENIZER),
+            ("tokenizer", CONFIG),
+            ("loading", BASE),
+            ("loading", DELTA),
+            ("results", RESULTS),
+            ("results", CONFIG),
+            ("card", FACTS),
+        },
     ),
     "a result of another role": (
         student(lambda one: one.update(role="target")),
@@ -248,7 +256,7 @@ TAMPERING = {
         edit_json(TOKENIZER_CONFIG, lambda tokenizer: tokenizer.pop("mask_token")),
         {("tokenizer", TOKENIZER_CONFIG)},
     ),
-    "another special id": (set_in(CONFIG, pad_token_id=4), {("tokenizer", CONFIG)}),
+    "another special id": (set_in(CONFIG, pad_token_id=4), {("tokenizer", CONFIG), ("results", CONFIG)}),
     "another score in the card": (alter_score, {("card", CARD)}),
     "another score in the results": (
         student(lambda one: one.update(score=0.5)),
@@ -262,7 +270,7 @@ TAMPERING = {
     "a result of another task": (student(lambda one: one.update(task="pos")), {("results", RESULTS), ("card", CARD)}),
     "no licence": (edit_text(CARD, "license: apache-2.0\n", ""), {("card", CARD)}),
     "no limits": (edit_text(CARD, LIMITS, " "), {("card", CARD)}),
-    "another teacher": (set_in(CONFIG, teacher="some/teacher"), {("card", CARD)}),
+    "another teacher": (set_in(CONFIG, teacher="some/teacher"), {("card", CARD), ("card", FACTS)}),
     "an entry of no result": (write_files(".eval_results/some.yaml"), {("card", ".eval_results/some.yaml")}),
     "a path in the facts": (
         set_in(FACTS, command="bistill run /home/ann/recipe.json"),
@@ -435,6 +443,7 @@ def test_what_does_not_load_as_promised_is_found(runs, monkeypatch):
         (DELTA, "is not the base's with the delta added"),
         (DELTA, "the model has the labels ['L0',"),
         (DELTA, "two loads compute something else"),
+        (CONFIG, "AutoModelForTokenClassification does not load ner where no task is named"),
     ]
     assert len(findings) == len(parts)
     for finding, (file, part) in zip(findings, parts, strict=True):
@@ -486,7 +495,9 @@ def test_the_hashes_of_other_versions_stay_when_those_of_this_one_are_written(tm
     assert not write_hashes(file)
 
 
-def test_the_card_of_another_version_need_have_its_scores_alone(copy):
+def test_the_card_of_another_release_need_have_its_scores_alone(copy, monkeypatch):
+    known = {"0.0.1": present_hashes(), __version__: present_hashes()}
+    monkeypatch.setattr(check_card, "released_code", lambda: known)
     set_in(CONFIG, written_by="0.0.1")(copy)
     edit_text(CARD, "## At a glance", "## In short")(copy)
     report = check_pair(copy)

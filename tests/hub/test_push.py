@@ -21,6 +21,8 @@ from bistill_hub.hub.push import plan_push, push_pair_to_hub
 from bistill_hub.hub.repository import files_of
 
 REPO = "alice/bistill-en-sw"
+OLD = b'{"model_type": "bistill", "source_language": "en", "target_language": "sw"}'
+"""The configuration of the pair as somebody published it before."""
 
 
 @pytest.fixture(scope="module")
@@ -231,18 +233,18 @@ def test_what_people_wrote_on_the_card_is_published(hub, pair, tmp_path):
 
 
 def test_a_plan_names_every_file_and_changes_nothing(published, pair):
-    published.commit(REPO, {"assets/old.png": b"png", "config.json": b"{}", "tokenizer.json": None})
+    published.commit(REPO, {"assets/old.png": b"png", "config.json": OLD, "tokenizer.json": None})
     sent = len(published.journal.exchanges)
     with nothing_changes(published):
         plan = plan_push(pair, REPO)
     kinds = {change.path: change.kind for change in plan}
     expected = dict.fromkeys(contents(pair), "same")
     assert kinds == expected | {"assets/old.png": "delete", "config.json": "change", "tokenizer.json": "add"}
-    assert {exchange.method for exchange in published.journal.exchanges[sent:]} == {"GET"}
+    assert {exchange.method for exchange in published.journal.exchanges[sent:]} == {"GET", "HEAD"}
 
 
 def test_without_the_right_to_write_the_pair_becomes_a_pull_request(published, pair, monkeypatch):
-    published.commit(REPO, {"config.json": b"{}"})
+    published.commit(REPO, {"config.json": OLD})
     monkeypatch.setenv("HF_TOKEN", published.user("bob").token)
     main = published.files(REPO)
     done = push_pair_to_hub(pair, REPO)
@@ -263,7 +265,7 @@ def test_an_organisation_gets_a_private_pair(hub, pair, checked):
 
 @pytest.mark.parametrize("step", ["modes", "put", "commit", "answer"])
 def test_an_update_that_fails_leaves_the_pair_as_it_was_and_the_same_call_finishes(published, pair, step):
-    published.commit(REPO, {"config.json": b"{}", "assets/old.png": b"x", "tasks/ner/delta.safetensors": b"old"})
+    published.commit(REPO, {"config.json": OLD, "assets/old.png": b"x", "tasks/ner/delta.safetensors": b"old"})
     before, commits = published.files(REPO), len(published.commits(REPO))
     published.repositories[REPO].large.objects.clear()  # the delta has to be sent again
     if step == "answer":
@@ -285,14 +287,14 @@ def test_an_update_that_fails_leaves_the_pair_as_it_was_and_the_same_call_finish
     "moment", [("GET", f"/api/models/{REPO}$", 2), ("POST", "/preupload/", 1)], ids=["planned", "uploading"]
 )
 def test_a_branch_that_moves_after_it_was_looked_at_is_noticed(published, pair, moment):
-    published.commit(REPO, {"config.json": b"{}"})
+    published.commit(REPO, {"config.json": OLD})
     method, pattern, nth = moment
     theirs = {"tasks/pos/delta.safetensors": b"theirs"}
     published.faults.before(method, pattern, lambda: published.commit(REPO, theirs), nth=nth)
     with pytest.raises(BistillError, match="the branch moved"):
         push_pair_to_hub(pair, REPO)
     assert published.read(REPO, "tasks/pos/delta.safetensors") == b"theirs"
-    assert published.read(REPO, "config.json") == b"{}"
+    assert published.read(REPO, "config.json") == OLD
 
 
 def test_what_somebody_puts_into_a_repository_that_was_to_be_made_stays(hub, pair, checked):
