@@ -15,11 +15,10 @@ IN_FP32 = (
     "tasks.ner.distillation.precision=fp32",
     "tasks.ner.distillation.teacher_precision=fp32",
 )
-SPARSE_TEACHER = (
-    "tasks.ner.teacher.density=0.08",
-    "tasks.ner.teacher.dense_epochs=1",
-    "tasks.ner.teacher.learning_rate=1e-3",
-    "tasks.ner.teacher.precision=bf16",
+SPARSE_TEACHER = tuple(
+    f"tasks.{task}.teacher.{setting}"
+    for task in ("ner", "pos")
+    for setting in ("density=0.08", "dense_epochs=1", "learning_rate=1e-3", "precision=bf16")
 )
 
 
@@ -41,7 +40,7 @@ def as_number(text):
     ("study", "recipe", "settings", "tasks", "assignments"),
     [
         ("en-sw", "en_sw", "en-sw", "ner,pos,nli,qa", ()),
-        ("en-sw-sparse-teacher", "en_sw", "en-sw", "ner", SPARSE_TEACHER),
+        ("en-sw-sparse-teacher", "en_sw", "en-sw", "ner,pos", SPARSE_TEACHER),
         ("en-sw-ablations", "en_sw", "en-sw", "ner", IN_FP32),
         ("en-yo", "en_yo_mmbert", "en-yo", "ner", ()),
     ],
