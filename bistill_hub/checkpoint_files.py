@@ -23,6 +23,15 @@ _FOREIGN_WEIGHTS = re.compile(r"(tf_model|flax_model|model\.ckpt).*")
 _CONVERSION_SWITCH = "DISABLE_SAFETENSORS_CONVERSION"
 
 
+def local_name(model: str) -> str:
+    """Return a model's name as it is looked for here: a leading `~` is the home folder, as in the paths of text.
+
+    Args:
+        model: Hub id, file or folder, as a recipe or a command names it; what begins otherwise is returned as it is.
+    """
+    return os.path.expanduser(model)
+
+
 def checkpoint_files(model: str, revision: str | None = None) -> tuple[str, ...] | None:
     """List the files of a checkpoint without downloading any.
 
@@ -37,8 +46,8 @@ def checkpoint_files(model: str, revision: str | None = None) -> tuple[str, ...]
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
-    folder: Path | None = Path(model)
-    if not Path(model).is_dir():
+    folder: Path | None = Path(local_name(model))
+    if not Path(local_name(model)).is_dir():
         try:
             return tuple(sorted(file.rfilename for file in HfApi().model_info(model, revision=revision).siblings or []))
         except (GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError):
@@ -111,8 +120,9 @@ def checkpoint_file(model: str, name: str, revision: str | None = None) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    if Path(model).is_dir():
-        return Path(model) / name
+    folder = Path(local_name(model))
+    if folder.is_dir():
+        return folder / name
     try:
         return Path(hf_hub_download(model, name, revision=revision))
     except (OSError, HfHubHTTPError) as error:

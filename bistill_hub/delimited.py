@@ -34,7 +34,7 @@ def read_delimited(file: Path) -> Dataset:
     """
     from datasets import Dataset, Features, Value
 
-    rows = _tsv_rows(file) if file.suffix == ".tsv" else _csv_rows(file)
+    rows = _tsv_rows(file) if file.suffix.lower() == ".tsv" else _csv_rows(file)
     first, header = next(rows, (1, []))
     if not header or len(set(header)) < len(header):
         raise InputError(

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -28,9 +27,12 @@ from transformers import PreTrainedTokenizerFast
 
 from .distillation.recording import calm
 from .errors import InputError
+from .failed_writes import failed_writes_explained
 from .fp32_products import faster_fp32_products
 from .freed_memory import freed_memory_kept
+from .masked_training import MaskedTrainer, Masks
 from .sources import TextSource
+from .unfinished_model import hand_over, prepare_folder, work_in
 
 Backbone = Literal["bert", "xlm-roberta"]
 RECORD_FILE = "pretraining.json"
@@ -56,7 +58,7 @@ class PretrainingSettings(BaseModel):
     dropout: float = Field(0.1, ge=0, lt=1, description="of hidden states and attention probabilities")
     max_length: int = Field(256, ge=8, le=8192, description="tokens a block, and the longest input the model takes")
     steps: int = Field(100_000, ge=0, description="optimizer updates; 0 saves the randomly initialised model")
-    batch_size: int = Field(32, ge=1, description="blocks a step and device")
+    batch_size: int = Field(32, ge=1, description="blocks a step")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="AdamW's peak; falls linearly to 0 after the warm-up")
     warmup_fraction: float = Field(0.06, ge=0, lt=1, description="share of the steps over which the rate rises from 0")
     weight_decay: float = Field(0.01, ge=0, lt=1)
@@ -79,6 +81,7 @@ def pretrain(
     settings: PretrainingSettings,
     *,
     tokenizer: PreTrainedTokenizerFast | None = None,
+    checkpoint_every: int = 500,
     progress: bool = True,
 ) -> Path:
     """Pre-train a masked language model on the text of one or more languages, and save it.
@@ -86,9 +89,12 @@ def pretrain(
     Each source's lines are packed into blocks of `max_length` tokens. Every source gives the same number of blocks,
     whatever its size: blocks are taken from them in turn, and a source that is used up starts over in a new order.
 
-    The folder gets the weights (safetensors, float32), the tokenizer, and `pretraining.json`: settings, sources with
-    the SHA-256 of the lines read (UTF-8, stripped, a newline after each), library versions, and the training loss (nats
-    a masked token, averaged since the entry before). Two runs on the same CPU with the same number of threads write the
+    The same call goes on where it was interrupted, from its last checkpoint, and ends with the same bytes. The folder
+    holds no part of the model before all of it is written.
+
+    It gets the weights (safetensors, float32), the tokenizer, and `pretraining.json`: settings, sources with the
+    SHA-256 of the lines read (UTF-8, stripped, a newline after each), library versions, and the training loss (nats a
+    masked token, averaged since the entry before). Two runs on the same CPU with the same number of threads write the
     same bytes.
 
     Args:
@@ -96,6 +102,7 @@ def pretrain(
         output_dir: Folder to create; it may exist, but not hold a model.
         settings: Shape and course.
         tokenizer: Used as it is in place of a newly trained one; `settings.vocab_size` plays no part then.
+        checkpoint_every: Updates from one checkpoint to the next, each of which takes the place of the one before it.
         progress: Show a progress bar and the losses.
 
     Returns:
@@ -103,8 +110,10 @@ def pretrain(
 
     Raises:
         InputError: no source, a missing or empty file, text without a line, a vocabulary too small for the text's
-            characters, a tokenizer without a special token, or a folder that holds a model or cannot be written. All
-            of it is found before the training.
+            characters, a tokenizer without a special token, several processes, or a folder that holds a model, cannot
+            be written, or holds an interrupted training that was begun with something else. All of it is found before
+            the training. Or the training has come to values that are not finite.
+        BistillError: no room is left; the same call goes on once there is.
     """
     output_dir = Path(output_dir)
     if not sources:
@@ -116,7 +125,8 @@ def pretrain(
         raise InputError(
             f"it has no {', '.join(missing)}", field="tokenizer", remedy="give one of a masked language model"
         )
-    _prepare_folder(output_dir)
+    _check_one_process()
+    prepare_folder(output_dir)
     texts = {language: list(source.lines()) for language, source in sources.items()}
     _refuse_empty(texts, sources)
 
@@ -127,11 +137,6 @@ def pretrain(
     tokenizer.model_max_length = settings.max_length
     blocks = {language: _pack(lines, tokenizer, settings.max_length) for language, lines in texts.items()}
     _refuse_empty(blocks, sources)
-
-    transformers.set_seed(settings.seed)
-    model = _new_model(settings, tokenizer)
-    schedule = _Schedule(list(blocks.values()), settings.steps * settings.batch_size, settings.seed)
-    losses = _train(model, tokenizer, schedule, settings, output_dir, progress=progress) if settings.steps else []
 
     record = {
         "settings": settings.model_dump(),
@@ -147,13 +152,23 @@ def pretrain(
             for language, source in sources.items()
         ],
         "vocabulary": len(tokenizer),
-        "losses": losses,
+        "losses": [],
         "versions": {"python": platform.python_version()}
         | {library.__name__: str(library.__version__) for library in (np, tokenizers, torch, transformers)},
     }
-    model.save_pretrained(output_dir)
-    tokenizer.save_pretrained(output_dir)
-    (output_dir / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    pieces = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    inputs = {**record, "tokenizer": pieces}
+    with failed_writes_explained(output_dir, "the pre-training"), work_in(output_dir, inputs) as work:
+        transformers.set_seed(settings.seed)
+        model = _new_model(settings, tokenizer)
+        schedule = _Schedule(list(blocks.values()), settings.steps * settings.batch_size, settings.seed)
+        losses = _train(model, tokenizer, schedule, settings, work, checkpoint_every, progress)
+        written = work / "model"
+        model.save_pretrained(written)
+        tokenizer.save_pretrained(written)
+        text = json.dumps({**record, "losses": losses}, indent=2, ensure_ascii=False)
+        (written / RECORD_FILE).write_text(f"{text}\n", encoding="utf-8")
+        hand_over(written, output_dir)
     return output_dir
 
 
@@ -273,23 +288,14 @@ def _in_fixed_order(pieces: Iterable[tuple[str, float]]) -> list[tuple[str, floa
     return sorted(scored.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
-def _prepare_folder(folder: Path) -> None:
-    """Create the folder and write to it once: permissions, full disks, read-only mounts show only when one tries."""
-    for name in ("config.json", "model.safetensors"):
-        if (folder / name).exists():
-            raise InputError(
-                f"the folder already holds a model ({name})", file=folder, remedy="choose another folder, or empty it"
-            )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
+def _check_one_process() -> None:
+    if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         raise InputError(
-            f"the folder cannot be written ({error.strerror})",
-            file=folder,
-            remedy="choose a folder that can be written",
-        ) from error
+            "a model is pre-trained by one process",
+            field="WORLD_SIZE",
+            value=processes,
+            remedy="start it without torchrun or accelerate launch",
+        )
 
 
 def _refuse_empty(found: Mapping[str, Sequence[Any]], sources: Mapping[str, TextSource]) -> None:
@@ -366,14 +372,16 @@ def _train(
     tokenizer: PreTrainedTokenizerFast,
     schedule: _Schedule,
     settings: PretrainingSettings,
-    output_dir: Path,
-    *,
+    work: Path,
+    checkpoint_every: int,
     progress: bool,
 ) -> list[dict[str, float]]:
     """Train the model in place; returns the mean loss of about twenty stretches, each with its last step."""
+    if not settings.steps:
+        return []
     has_accelerator = torch.accelerator.is_available()
     arguments = transformers.TrainingArguments(
-        output_dir=str(output_dir),
+        output_dir=str(work),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
@@ -384,19 +392,16 @@ def _train(
         use_cpu=not has_accelerator,
         dataloader_pin_memory=has_accelerator,
         train_sampling_strategy="sequential",
-        remove_unused_columns=False,
         logging_steps=max(1, settings.steps // 20),
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=checkpoint_every,
+        save_total_limit=1,
         report_to="none",
         disable_tqdm=not progress,
     )
-    collator = transformers.DataCollatorForLanguageModeling(
-        tokenizer=tokenizer, mlm_probability=settings.mask_probability, seed=settings.seed
-    )
-    trainer = transformers.Trainer(model=model, args=arguments, data_collator=collator, train_dataset=schedule)
-    # BERT and XLM-R take num_items_in_batch but ignore it: the Trainer would take their mean loss for a scaled one.
-    trainer.model_accepts_loss_kwargs = False
+    masks = Masks(tokenizer, probability=settings.mask_probability, seed=settings.seed)
+    trainer = MaskedTrainer(model, arguments, data_collator=masks, train_dataset=schedule)
     calm(trainer)
     with freed_memory_kept(), faster_fp32_products():
-        trainer.train()
+        trainer.train(resume_from_checkpoint=True)
     return [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry]

@@ -121,7 +121,7 @@ class Recipe(Settings):
     contributors: tuple[str, ...] = Field((), description="who made the pair, for the card")
     speed: SpeedSettings = Field(SpeedSettings(), description="how size and speed are measured")
     baselines: tuple[Baseline, ...] = Field((), description="further models to score beside teacher and student")
-    seed: int = Field(0, ge=0, description="of everything that is drawn at random")
+    seed: int = Field(0, ge=0, lt=2**32, description="of everything that is drawn at random")
     checkpoint_every: int = Field(
         500, gt=0, description="updates between checkpoints, beside those after evaluations; changes no result"
     )

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from .delimited import DELIMITED, read_delimited
 from .errors import InputError, first_line
 from .hub_commits import check_commit, commit_now, commit_of, note_commit
+from .json_lines import mostly_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -51,7 +52,14 @@ FrozenMap = Annotated[
 ]
 """A read-only string mapping, written to JSON as an object."""
 
-_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+_FORMATS = {
+    ".parquet": "parquet",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+}
 
 
 class _Source(BaseModel):
@@ -87,6 +95,13 @@ class _Source(BaseModel):
                 field="split",
                 value=self.split,
                 remedy="name the split to read; where `dataset` is set anew, name it after that",
+            )
+        if self.path is not None and not _is_utf8(self.path):
+            raise InputError(
+                "the file's name is not UTF-8, and could be written into no record",
+                field="path",
+                value=os.fsencode(self.path),
+                remedy="rename the file",
             )
         return self
 
@@ -158,7 +173,22 @@ class TextSource(_Source):
     @property
     def is_table(self) -> bool:
         """Whether its rows may be whole documents, and not the lines of a plain text file."""
-        return self.path is None or self.file.suffix in _FORMATS
+        return self.path is None or self.file.suffix.lower() in _FORMATS
+
+    def check(self, field: str) -> None:
+        """Refuse also a plain text file that is JSON under another name, which would be read as text.
+
+        Args:
+            field: The source's place in the recipe, named in the error.
+        """
+        super().check(field)
+        if not self.is_table and mostly_json(self.file):
+            raise InputError(
+                "most of its first lines are JSON objects, and would be read as text",
+                field=field,
+                value=str(self.file),
+                remedy=f"give it the ending .jsonl, and name the text's column by {field}.column if it is not text",
+            )
 
     def lines(self) -> Iterator[str]:
         """Yield the non-empty lines, stripped, in order; a row of several lines yields each of them.
@@ -367,6 +397,15 @@ class LabelledSource(_Source):
             )
 
 
+def _is_utf8(text: str) -> bool:
+    """Whether a name can be written as UTF-8; bytes of one that is not are kept as halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fits(value: Any, pattern: str) -> bool:
     return value is not None and fnmatchcase(str(value), pattern)
 
@@ -378,21 +417,22 @@ def file_sha256(file: Path) -> str:
 
 
 def _read_table(file: Path, *, streaming: bool = False) -> Any:
-    if file.suffix not in _FORMATS:
+    ending = file.suffix.lower()
+    if ending not in _FORMATS:
         raise InputError(
             "not a table that can be read",
             file=file,
             remedy=f"use one of the endings {', '.join(sorted(_FORMATS))}",
         )
-    if file.suffix in DELIMITED and not streaming:
+    if ending in DELIMITED and not streaming:
         return read_delimited(file)
-    options: dict[str, Any] = {"sep": "\t"} if file.suffix == ".tsv" else {}
+    options: dict[str, Any] = {"sep": "\t"} if ending == ".tsv" else {}
     if not streaming:
         options["cache_dir"] = _cache_of(file)
     return _load_dataset(
         file,
         "correct the file",
-        _FORMATS[file.suffix],
+        _FORMATS[ending],
         data_files=str(file),
         split="train",
         streaming=streaming,

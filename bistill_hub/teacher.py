@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint_files import check_weights, may_be_folder, no_conversion_on_the_hub
+from .checkpoint_files import check_weights, local_name, may_be_folder, no_conversion_on_the_hub
 from .errors import InputError, first_line
 from .model.sparse_delta import SparseDelta
 from .student.backbones import backbone_for
@@ -56,7 +56,7 @@ def delta_place(name: str, field: str = "delta") -> DeltaPlace:
     """
     place = name.removeprefix(LEGACY_PREFIX)
     legacy = place != name
-    file = Path(place).expanduser()
+    file = Path(local_name(place))
     if (
         "@" not in place
         or place.startswith(("/", ".", "~"))
@@ -147,8 +147,9 @@ def weights_folder(model: str, revision: str | None = None) -> Path:
     """
     from transformers.utils import cached_file
 
-    if Path(model).is_dir():
-        return Path(model)
+    folder = Path(local_name(model))
+    if folder.is_dir():
+        return folder
     try:
         return Path(str(cached_file(model, "config.json", revision=revision))).parent
     except (OSError, ValueError) as error:
@@ -219,7 +220,7 @@ def load_delta(name: str, revision: str | None = None) -> SparseDelta:
     from .model.legacy import LEGACY_FILE, from_legacy
 
     found = delta_place(name)
-    file = Path(found.place).expanduser()
+    file = Path(local_name(found.place))
     wanted = LEGACY_FILE if found.legacy else "delta.safetensors"
     if file.is_dir():
         file = file / wanted
@@ -278,16 +279,18 @@ def _load(loader: Any, model: str, revision: str | None, **kwargs: Any) -> Any:
 
     try:
         # Said outright: where it is left open, transformers asks the user for a yes on the terminal.
-        return loader.from_pretrained(model, revision=revision, trust_remote_code=False, **kwargs)
+        return loader.from_pretrained(local_name(model), revision=revision, trust_remote_code=False, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         remedy = (
             "name a folder that holds config.json, model.safetensors and tokenizer.json"
-            if Path(model).exists() or may_be_folder(model)
+            if Path(local_name(model)).exists() or may_be_folder(model)
             else "check the Hub id and revision, the network, and that the weights are safetensors"
             if "/" in model
             else f"write a Hub id as ORG/NAME, or name a folder: there is none called {model} here"
         )
         reason = first_line(error).rstrip(".")
+        if model.startswith(("/", "~")) and not Path(local_name(model)).exists():
+            reason = "there is no such folder"  # and not a Hub id of a wrong form
         if "ignore_mismatched_sizes" in reason:
             reason = "its weights are of other sizes than its configuration, or the number of labels, asks for"
             remedy = "choose a model that was tuned with these labels, or a checkpoint that is whole"

@@ -5,6 +5,7 @@ from click.testing import CliRunner
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from bistill_hub.cli import main
+from bistill_hub.masked_training import MaskedTrainer
 
 SMALL = [
     *("--vocab-size", "300", "--hidden-size", "16", "--layers", "2", "--heads", "2", "--intermediate-size", "32"),
@@ -35,6 +36,28 @@ def test_a_few_steps_make_a_model_that_loads(bistill, text, tmp_path, backbone):
     shape = (config.num_hidden_layers, config.num_attention_heads, config.hidden_size, config.intermediate_size)
     assert (config.model_type, *shape) == (backbone, 2, 2, 16, 32)
     assert len(AutoTokenizer.from_pretrained(tmp_path / "model")) == config.vocab_size <= 300
+
+
+def test_after_ctrl_c_the_same_command_goes_on_as_it_says(bistill, text, tmp_path, monkeypatch):
+    step, made = MaskedTrainer.training_step, []
+
+    def training_step(self, *args, **kwargs):
+        if len(made) == 3:
+            made.append("Ctrl-C")
+            raise KeyboardInterrupt
+        made.append(self.state.global_step)
+        return step(self, *args, **kwargs)
+
+    words = [*text, *SMALL, "--steps", "6", "--checkpoint-every", "2"]
+    assert bistill(*words, "-o", tmp_path / "whole").exit_code == 0
+    monkeypatch.setattr(MaskedTrainer, "training_step", training_step)
+    result = bistill(*words, "-o", tmp_path / "model")
+    assert result.exit_code == 130
+    assert result.stderr.endswith("Interrupted. What is finished is kept: the same command goes on from there.\n")
+    assert bistill(*words, "-o", tmp_path / "model").exit_code == 0
+    assert made == [0, 1, 2, "Ctrl-C", 2, 3, 4, 5]
+    for file in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "model" / file.name).read_bytes() == file.read_bytes()
 
 
 def refused(result, *, naming, remedy):

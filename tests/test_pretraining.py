@@ -173,9 +173,12 @@ class TestTraining:
 
     def test_a_loss_that_is_not_finite_ends_it_before_a_model_is_written(self, sources, tmp_path, trained_tokenizers):
         wild = settings(steps=40, warmup_fraction=0.0).model_copy(update={"learning_rate": 1e30})
-        with pytest.raises(InputError, match=r"learning_rate = 1e\+30: .*\bloss is not finite at update [24]\b"):
-            pretrain(sources, tmp_path, wild, tokenizer=trained_tokenizers["bert"], progress=False)
-        assert not list(tmp_path.glob("*.safetensors"))
+        with pytest.raises(
+            InputError, match=r"learning_rate = 1e\+30: .*_loss is not finite at update [24]\b"
+        ) as ended:
+            pretrain(sources, tmp_path, wild, tokenizer=trained_tokenizers["bert"], checkpoint_every=1, progress=False)
+        assert ended.value.file == str(tmp_path)
+        assert not list(tmp_path.iterdir()), "nothing is left that a lower rate would be refused for"
 
     def test_sources_of_unequal_size_give_the_same_number_of_blocks(self):
         short, long = [[1], [2]], [[index] for index in range(10, 20)]
@@ -207,6 +210,11 @@ class TestRefusals:
     def test_no_source(self, tmp_path):
         with pytest.raises(InputError, match="no text to train on"):
             pretrain({}, tmp_path / "out", settings())
+
+    def test_several_processes(self, sources, tmp_path, monkeypatch):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with pytest.raises(InputError, match="WORLD_SIZE = 2: a model is pre-trained by one process"):
+            pretrain(sources, tmp_path / "out", settings())
 
     def test_missing_file(self, tmp_path):
         with pytest.raises(InputError, match=r"sources\.sw = .*no such file"):

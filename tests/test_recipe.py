@@ -247,6 +247,13 @@ class TestWhatIsRefused:
                 "teacher.tokenizer_not_by.0 = 'a class'",
                 "should match pattern",
             ),
+            ("seed", 2**32, "seed = 4294967296", "less than 4294967296"),
+            (
+                "source.text",
+                "caf\udce9.txt",
+                "source.text.path = b'caf\\xe9.txt'",
+                "the file's name is not UTF-8, and could be written into no record. Rename the file",
+            ),
             ("target.code", "en", "target.code = 'en'", "a pair is of two. Choose another source or target"),
             ("teacher.language_deltas", {"fr": "x"}, "teacher.language_deltas = ['fr']", "Name deltas of en and sw"),
             ("teacher", "some/teacher", "teacher = 'some/teacher'", "valid dictionary or instance of Teacher"),

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AlbertConfig, AutoModelForMaskedLM, AutoTokenizer, CanineTokenizer
 
 from bistill_hub import InputError, SparseDelta
+from bistill_hub.checkpoint_files import checkpoint_file, checkpoint_files
 from bistill_hub.model.sparse_delta import SparseUpdate
 from bistill_hub.teacher import (
     DeltaPlace,
@@ -22,6 +23,7 @@ from bistill_hub.teacher import (
     load_reported_encoder,
     load_task_model,
     load_tokenizer,
+    weights_folder,
 )
 
 LEGACY = Path(__file__).parent / "reference" / "legacy_sft"
@@ -104,6 +106,17 @@ class TestWhatIsThere:
         for name, tensor in whole.state_dict().items():
             assert torch.equal(tensor, sharded.state_dict()[name])
 
+    @every_loader
+    def test_a_tilde_is_the_home_folder(self, teacher, monkeypatch, load):
+        monkeypatch.setenv("HOME", str(teacher.parent))
+        home = f"~/{teacher.name}"
+        assert load(home) is not None
+        assert weights_folder(home) == teacher
+        files = checkpoint_files(home)
+        assert files is not None
+        assert "config.json" in files
+        assert checkpoint_file(home, "config.json") == teacher / "config.json"
+
     def test_loading_the_encoder_leaves_the_random_numbers_alone(self, teacher):
         torch.manual_seed(1)
         expected = torch.rand(3)
@@ -134,6 +147,12 @@ class TestWhatIsThere:
 
 
 class TestWhatIsRefused:
+    @every_loader
+    def test_a_folder_in_the_home_folder_that_is_not_there(self, tmp_path, monkeypatch, load):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        with pytest.raises(InputError, match=r"teacher\.model = '~/absent': .*no such folder.* Name a folder"):
+            load("~/absent")
+
     @every_loader
     def test_a_folder_that_is_not_there(self, tmp_path, load):
         place = str(tmp_path / "absent")

@@ -118,7 +118,9 @@ def tokens_to_keep(file: Path | None, teacher: str, revision: str | None) -> tup
 
 def shown_teacher(teacher: str) -> str:
     """A teacher's Hub id, or the last part of a folder's name."""
-    place = Path(teacher).expanduser()
+    from ..checkpoint_files import local_name
+
+    place = Path(local_name(teacher))
     return place.resolve().name if place.exists() else teacher
 
 

@@ -257,10 +257,11 @@ def _check_license(pair: NewPair) -> None:
 
 def _longest_input(teacher: str) -> int | None:
     """What a teacher in a folder reads at most; None for one on the Hub, which is not fetched."""
+    from ..checkpoint_files import local_name
     from ..student.backbones import backbone_for
     from ..teacher import load_config
 
-    place = Path(teacher).expanduser()
+    place = Path(local_name(teacher))
     if place.is_dir():
         config = load_config(str(place))
         return backbone_for(config).longest_input(config)
@@ -274,10 +275,11 @@ def _rebuilt_by(teacher: str) -> tuple[str, ...]:
 
     A teacher on the Hub is not fetched: `bistill plan` and `bistill run` tell it where it is here.
     """
+    from ..checkpoint_files import local_name
     from ..pipeline.tokenizer_classes import rebuilding_classes
     from ..teacher import load_config, load_tokenizer
 
-    place = Path(teacher).expanduser()
+    place = Path(local_name(teacher))
     if not place.is_dir():
         return ()
     found = rebuilding_classes(load_tokenizer(str(place)), load_config(str(place)))
@@ -317,9 +319,9 @@ def _look(codes: tuple[str, str], teacher: str, offline: bool) -> Offer:
 
 def _print_teacher(teacher: str, found: bool | None) -> None:
     """Say what the name of a teacher that is not here is taken as: a slip is as good a Hub id as any."""
-    from ..checkpoint_files import taken_as_hub_id
+    from ..checkpoint_files import local_name, taken_as_hub_id
 
-    if not Path(teacher).expanduser().is_dir():
+    if not Path(local_name(teacher)).is_dir():
         click.echo(f"Teacher: {teacher}: {taken_as_hub_id(teacher, found)}")
 
 

@@ -37,11 +37,21 @@ from ..errors import InputError
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Blocks per update.")
 @click.option("--learning-rate", type=float, default=5e-4, show_default=True, help="Peak rate.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights and order.")
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="Updates from one checkpoint to the next.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
-def pretrain_command(texts: tuple[str, ...], output: Path, quiet: bool, layers: int, heads: int, **fields: Any) -> None:
+def pretrain_command(
+    texts: tuple[str, ...], output: Path, checkpoint_every: int, quiet: bool, layers: int, heads: int, **fields: Any
+) -> None:
     """Pre-train a small masked language model from text files, with a tokenizer of its own.
 
-    Makes teachers where none can be downloaded, and bilingual models from scratch to compare students with.
+    Makes teachers where none can be downloaded, and bilingual models from scratch to compare students with. The same
+    command goes on where it was interrupted.
     """
     from pydantic import ValidationError
 
@@ -62,4 +72,5 @@ def pretrain_command(texts: tuple[str, ...], output: Path, quiet: bool, layers: 
         settings = PretrainingSettings(num_hidden_layers=layers, num_attention_heads=heads, **fields)
     except ValidationError as error:
         raise InputError.from_validation(error) from error
-    click.echo(f"The model is in {pretrain(sources, output, settings, progress=not quiet)}")
+    folder = pretrain(sources, output, settings, checkpoint_every=checkpoint_every, progress=not quiet)
+    click.echo(f"The model is in {folder}")

@@ -23,6 +23,8 @@ _MADE_FROM = re.compile(
 )
 """Fields of what a pair is made from, and on which its licence and its limits depend."""
 _OPEN_MAPS = ("label_map", "columns", "where", "language_deltas")
+_PLACES = re.compile(r"(.*\.)?(path|dataset|data_dir|text|train|validation|test_source|test_target|model|delta)")
+"""Fields that name a file, folder, data set or model; so does each language's under `language_deltas`."""
 
 
 def recipe_options(command: _Command) -> _Command:
@@ -58,8 +60,8 @@ def _with_options(command: _Command, argument: Callable[[_Command], _Command], o
             click.option(
                 "--set-file",
                 type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                help="A TOML file of fields to replace; environment variables in paths are expanded. "
-                "--set goes on top of it.",
+                help="A TOML file of fields to replace; environment variables are expanded where files, folders, data "
+                "sets and models are named. --set goes on top of it.",
             ),
         )
     ):
@@ -179,9 +181,16 @@ def shown_command(
 
 
 def changes_from(file: Path) -> dict[str, Any]:
-    """Read a TOML file of fields as dotted paths."""
+    """Read a TOML file of fields as dotted paths.
+
+    Environment variables are expanded where a file, folder, data set or model is named: in sources, `model`, `delta`
+    and `language_deltas`. Any other text stays as it is written, dollars included.
+
+    Raises:
+        InputError: the file is not TOML, or names a place by a variable that is not set.
+    """
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"not TOML ({error})", file=file, remedy="correct the file") from error
 
@@ -192,13 +201,21 @@ def changes_from(file: Path) -> dict[str, Any]:
             if isinstance(value, dict) and key not in _OPEN_MAPS:
                 changes |= flatten(value, f"{path}.")
             else:
-                changes[path] = _expanded(value, file, path) if isinstance(value, str) else value
+                changes[path] = _expanded(value, file, path)
         return changes
 
     return flatten(content, "")
 
 
-def _expanded(value: str, file: Path, field: str) -> str:
+def _expanded(value: Any, file: Path, field: str) -> Any:
+    """Expand environment variables in what names a place, at any depth."""
+    if isinstance(value, dict):
+        return {name: _expanded(entry, file, f"{field}.{name}") for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_expanded(entry, file, field) for entry in value]
+    names_place = _PLACES.fullmatch(field) or field.rpartition(".")[0].endswith("language_deltas")
+    if not isinstance(value, str) or not names_place:
+        return value
     expanded = os.path.expandvars(value)
     if re.search(r"\$(\w|\{)", expanded):
         raise InputError(

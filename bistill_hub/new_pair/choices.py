@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ..checkpoint_files import local_name
 from ..errors import InputError
 from ..evaluation.benchmarks import BENCHMARKS, Benchmark, benchmark
 from ..languages import other_code
@@ -24,7 +25,7 @@ _OUTSIDE = "O"
 """The tag of tokens that belong to no name."""
 
 _WIKIPEDIA = ("wikipedia", "wikimedia/wikipedia")
-_TEXT_ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet")
+_TEXT_ENDINGS = (".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _DATASET = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
 
 
@@ -41,7 +42,8 @@ def text_place(word: str, code: str, option: str) -> Place:
     """
     if word in _WIKIPEDIA:
         return Place(wikipedia=code)
-    local = Path(word).expanduser().exists() or word.startswith(("/", ".", "~", "$")) or word.endswith(_TEXT_ENDINGS)
+    like_a_file = word.startswith(("/", ".", "~", "$")) or word.lower().endswith(_TEXT_ENDINGS)
+    local = like_a_file or Path(local_name(word)).exists()
     if not local and (match := _DATASET.fullmatch(word)):
         return Place(dataset=(match[1], match[2]))
     TextSource(path=word).check(option)
@@ -61,7 +63,7 @@ def labels_place(word: str, field: str, codes: tuple[str, str], option: str) -> 
         InputError: there is no such file or benchmark, or the benchmark has no such language or split.
     """
     if word not in BENCHMARKS:
-        if not Path(word).suffix and not Path(word).expanduser().exists():
+        if not Path(word).suffix and not Path(local_name(word)).exists():
             raise InputError(
                 "neither a file nor a benchmark",
                 field=option,
@@ -113,7 +115,7 @@ def unverified_facts(pair: NewPair, offer: Offer, card: str) -> tuple[str, ...]:
 
 
 def _facts(pair: NewPair, offer: Offer, card: str) -> Iterator[str]:
-    if not Path(pair.teacher).expanduser().is_dir():
+    if not Path(local_name(pair.teacher)).is_dir():
         yield "teacher.model: it was not loaded, and its licence was not looked up"
     if pair.deltas:
         yield "teacher.language_deltas: listed on the Hub; not downloaded, and no licence is known of them"

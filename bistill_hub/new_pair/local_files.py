@@ -157,15 +157,16 @@ def _to_rename(kind: Task, own: tuple[str, ...], labels: tuple[str, ...]) -> dic
 def _form(kind: Task, source: LabelledSource) -> str:
     """Name the form in which a file has been read."""
     file = source.file
-    if file.suffix == ".json" and kind.head == "question-answering" and _is_squad(file):
+    ending = file.suffix.lower()
+    if ending == ".json" and kind.head == "question-answering" and _is_squad(file):
         return "SQuAD 1.1 JSON"
-    if file.suffix in (".json", ".jsonl", ".parquet"):
-        return f"a table ({file.suffix})"
+    if ending in (".json", ".jsonl", ".ndjson", ".parquet"):
+        return f"a table ({ending})"
     if kind.head == "token-classification":
         return "CoNLL columns"
     with file.open(encoding="utf-8-sig") as lines:
         header = next(lines, "").strip()
-    return f"{file.suffix[1:].upper()} with the header {header.replace(chr(9), ', ')}"
+    return f"{ending[1:].upper()} with the header {header.replace(chr(9), ', ')}"
 
 
 def _is_squad(file: Path) -> bool:

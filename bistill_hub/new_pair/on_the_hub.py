@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from ..checkpoint_files import local_name
 from ..errors import first_line
 from ..families import MBERT, WIKIPEDIA_REVISION, XLM_R
 from ..languages import other_code
@@ -79,7 +80,7 @@ def look_on_the_hub(
         "source": lambda: _datasets(api, source),
         "target": lambda: _datasets(api, target),
     }
-    if not Path(teacher).expanduser().is_dir():
+    if not Path(local_name(teacher)).is_dir():
         questions["teacher"] = lambda: _has_model(api, teacher)
     if teacher in _DELTAS:
         questions["deltas"] = lambda: _deltas(api, _DELTAS[teacher], (source, target))

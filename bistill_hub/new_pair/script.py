@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from .. import families
 from ..cards.sections import TO_FILL_IN
+from ..checkpoint_files import local_name
 from ..errors import InputError
 from ..recipe import Recipe, load_recipe
 
@@ -254,7 +255,7 @@ def _teacher(pair: NewPair, folder: Path) -> list[str]:
     known = _TEACHERS.get(pair.teacher)
     if known and not pair.deltas:
         return [f"    teacher=families.{known},"]
-    local = Path(pair.teacher).expanduser().is_dir()
+    local = Path(local_name(pair.teacher)).is_dir()
     model = _path(pair.teacher, folder) if local else _quoted(pair.teacher)
     model = f"str({model})" if model.startswith("HERE") else model
     not_by = _not_by(pair)
@@ -340,10 +341,14 @@ def _labels(place: Place, folder: Path) -> str:
 
 
 def _path(path: str, folder: Path) -> str:
-    """A path in Python: one that was given relative to the working folder becomes one relative to the recipe."""
+    """A path in Python: one that was given relative to the working folder becomes one relative to the recipe.
+
+    Links to folders are followed on both sides, as `HERE` does, and as `..` does where a file is opened.
+    """
     if os.path.isabs(path) or path.startswith(("~", "$")):
         return _quoted(path)
-    return f"HERE / {_quoted(Path(os.path.relpath(path, folder)).as_posix())}"
+    file = Path(path).parent.resolve() / Path(path).name
+    return f"HERE / {_quoted(Path(os.path.relpath(file, folder.resolve())).as_posix())}"
 
 
 def _plain(text: str) -> str:

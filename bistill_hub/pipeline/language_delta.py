@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..checkpoint_files import local_name
+from ..distillation.finite import NotFiniteError
 from ..errors import InputError
+from ..failed_writes import failed_writes_explained
 from ..fp32_products import faster_fp32_products
 from ..freed_memory import freed_memory_kept
 from ..recipe import Precision
@@ -90,7 +93,9 @@ def train_language_delta(
     Raises:
         InputError: the text cannot be had or is too little, the teacher has no language-modelling head or cannot read
             such blocks, the machine cannot train in this precision, or the folder holds something else. All but what
-            only reading the text can tell is found before the teacher's weights are loaded.
+            only reading the text can tell is found before the teacher's weights are loaded. Or the training has come
+            to values that are not finite.
+        BistillError: no room is left; the same call goes on once there is.
     """
     settings = settings or LanguageDeltaSettings()
     folder = Path(output)
@@ -109,13 +114,17 @@ def train_language_delta(
         "versions": versions(),
     }
     check_writable(folder)
-    with locked(folder):
+    with failed_writes_explained(folder, "the language delta"), locked(folder):
         if (folder / RECORD_FILE).is_file():
             finished = _finished(folder, inputs)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
             return finished
         _begin(folder, inputs)
-        facts = _train(teacher, revision, text, folder, settings, language, tokenizer, checkpoint_every, progress)
+        try:
+            facts = _train(teacher, revision, text, folder, settings, language, tokenizer, checkpoint_every, progress)
+        except NotFiniteError:  # going on from a checkpoint would lead to the same values again
+            shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
+            raise
         record = {
             "fingerprint": _fingerprint(inputs),
             "teacher": {"model": shown_name(teacher), "revision": revision},
@@ -169,11 +178,12 @@ def _no_text(text: TextSource) -> InputError:
 
 
 def _identity(teacher: str) -> Any:
-    """What the delta depends on of the teacher: a local folder's weights, or a Hub id."""
-    folder = Path(teacher).expanduser()
+    """What the delta depends on of the teacher: a local folder's weights and tokenizer, or a Hub id."""
+    folder = Path(local_name(teacher))
     if not folder.is_dir():
         return teacher
-    return {file.name: file_sha256(file) for file in sorted(folder.glob("*.safetensors"))}
+    files = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("tokenizer*.json"))]
+    return {file.name: file_sha256(file) for file in files}
 
 
 def _finished(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,8 +213,8 @@ def _begin(folder: Path, inputs: Mapping[str, Any]) -> None:
         )
     file = folder / WORK_FOLDER / _INPUTS_FILE
     if not file.is_file():
-        shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
-        file.parent.mkdir(parents=True)
+        _refuse_others(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, inputs)
     elif json.loads(file.read_text(encoding="utf-8")) != inputs:
         raise InputError(
@@ -212,6 +222,18 @@ def _begin(folder: Path, inputs: Mapping[str, Any]) -> None:
             field="output",
             value=str(folder),
             remedy="give it what it was begun with, or choose another folder",
+        )
+
+
+def _refuse_others(file: Path) -> None:
+    """Refuse a folder of the work folder's name that holds something else, such as somebody's data."""
+    own = file.with_suffix(".unfinished")  # of a call that was killed as it began
+    if file.parent.exists() and (not file.parent.is_dir() or any(found != own for found in file.parent.iterdir())):
+        raise InputError(
+            "this is from elsewhere, and its name is that of the folder for checkpoints",
+            field="output",
+            value=str(file.parent),
+            remedy="choose another folder, or move it away",
         )
 
 

@@ -389,8 +389,9 @@ def _seeds(seeds: Iterable[int]) -> str:
 def _check(row: Kept, recipe: Recipe) -> None:
     """Refuse a row of another recipe, or of other weights, than its contender has now."""
     then, now = _without_precision(row.content["recipe"]), _without_precision(_identity(recipe))
-    if "weights" in row.content:
-        then["weights"], now["weights"] = row.content["weights"], _weights(recipe)
+    kept, here = row.content.get("weights", {}), _weights(recipe)
+    both = kept.keys() & here.keys()  # a table can be made where the teacher is not
+    then["weights"], now["weights"] = ({field: of[field] for field in sorted(both)} for of in (kept, here))
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
             raise InputError(

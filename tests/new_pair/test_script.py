@@ -58,6 +58,20 @@ def test_the_written_recipe_is_what_was_said(tmp_path, monkeypatch):
     assert not set(titles) & set(sections), "what a card has a section for is not asked for once more"
 
 
+def test_a_folder_that_is_reached_by_a_link_gets_a_recipe_that_finds_its_files(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere" / "deep" / "recipes").mkdir(parents=True)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "link").symlink_to(tmp_path / "elsewhere" / "deep" / "recipes")
+    (tmp_path / "work" / "texts").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "sr.txt").write_text("Dobar dan")
+    monkeypatch.chdir(tmp_path / "work")
+    texts = (Place(wikipedia="en"), Place(path="texts/../sr.txt"))
+    script, _, recipe = write_pair(replace(PAIR, texts=texts), Path("link"))
+    assert Path(recipe.target.text.path).resolve() == tmp_path / "sr.txt"
+    assert Path(recipe.tasks[0].train.path).resolve() == tmp_path / "work" / "train.tsv"
+    assert load_recipe(script.resolve()) == recipe
+
+
 def test_a_short_teacher_gets_short_inputs(tmp_path):
     _, _, recipe = write_pair(replace(PAIR, longest=100), tmp_path)
     assert (recipe.bilingual.block_size, recipe.tasks[0].max_length) == (100, 100)

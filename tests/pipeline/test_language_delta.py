@@ -176,6 +176,45 @@ def test_an_interrupted_training_ends_with_the_same_bytes(trained, teacher, text
     ]
 
 
+def test_a_full_disk_is_told_in_one_sentence_after_which_the_same_command_goes_on(
+    trained, teacher, text, tmp_path, monkeypatch
+):
+    def full(*_args, **_options):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    words = [teacher, "--language", "sw", "--text", text, "-o", tmp_path, *WORDS]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        result = bistill(*words)
+    assert result.exit_code == 2
+    assert f"Error: {tmp_path}: the language delta could not be written: no room is left (" in result.stderr
+    assert result.stderr.endswith("What is finished is kept: the same command goes on from there.\n")
+    assert bistill(*words).exit_code == 0
+    assert (tmp_path / "delta.safetensors").read_bytes() == (trained[0] / "delta.safetensors").read_bytes()
+
+
+def test_a_training_that_is_not_finite_leaves_nothing_that_a_lower_rate_is_refused_for(
+    trained, teacher, text, tmp_path, monkeypatch
+):
+    compute = ExactAveragingTrainer.compute_loss
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            ExactAveragingTrainer, "compute_loss", lambda *args, **kwargs: compute(*args, **kwargs) * float("nan")
+        )
+        with pytest.raises(InputError, match="not finite"):
+            train(teacher, text, tmp_path, learning_rate=2e-2)
+    train(teacher, text, tmp_path)
+    assert (tmp_path / "delta.safetensors").read_bytes() == (trained[0] / "delta.safetensors").read_bytes()
+
+
+def test_a_folder_of_the_work_folder_s_name_that_is_somebody_s_own_is_left_alone(teacher, text, tmp_path):
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "sw.txt").write_text("Habari")
+    with pytest.raises(InputError, match=r"this is from elsewhere.* move it away"):
+        train(teacher, text, tmp_path)
+    assert (tmp_path / "training" / "sw.txt").read_text() == "Habari"
+
+
 def test_a_finished_delta_is_taken_as_it_is_and_nothing_else_is_overwritten(trained, teacher, text, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "sw")
     before = (folder / "delta.safetensors").stat().st_mtime_ns
