@@ -18,10 +18,11 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from ..errors import BistillError, InputError, first_line
-from .manifest import WORK_FOLDER, StageRecord, complete, finished, made_of_others, started
+from .manifest import WORK_FOLDER, StageRecord, complete, finished, started, why_again
 from .order import Stage, by_name
 from .processes import ALONE, Processes, started_processes
 from .reached import training_reached
+from .stage_folder import refuse_others_content
 
 LOCK_FILE = ".running"
 
@@ -53,10 +54,10 @@ def locked(folder: Path, *, patience: float = 0) -> Iterator[None]:
         patience: How many seconds to wait for one that is writing there.
 
     Raises:
-        InputError: another run is writing there.
+        InputError: another run is writing there, or the file that tells of it is another user's.
     """
     try:
-        held = FileLock(folder / LOCK_FILE).acquire(timeout=patience)
+        held = acquired(folder / LOCK_FILE, patience)
     except Timeout:
         raise InputError(
             "another run is writing there",
@@ -66,6 +67,33 @@ def locked(folder: Path, *, patience: float = 0) -> Iterator[None]:
         ) from None
     with held:
         yield
+
+
+def acquired(file: Path, patience: float = -1) -> AbstractContextManager[Any]:
+    """Lock a file, which is made if it is not there.
+
+    Args:
+        file: The file.
+        patience: How many seconds to wait for one that holds it; less than 0 for as long as it takes.
+
+    Returns:
+        What lets go of it at its end.
+
+    Raises:
+        Timeout: somebody holds it.
+        InputError: it cannot be written, such as one that another user has left.
+    """
+    try:
+        return FileLock(file).acquire(timeout=patience)
+    except Timeout:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"this file, by which runs keep out of each other's way, cannot be written ({error.strerror or error})",
+            field="output",
+            value=str(file),
+            remedy="have its owner remove it while nothing runs there, or choose another output folder",
+        ) from error
 
 
 def do_stages(
@@ -99,7 +127,8 @@ def do_stages(
 
     Raises:
         InOtherHandsError: as `alone_at` does.
-        InputError: several processes were started for what one does.
+        InputError: several processes were started for what one does, or a stage's folder holds what no stage has left,
+            or cannot be looked at or emptied.
         BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
     """
     from rich.console import Console
@@ -111,6 +140,8 @@ def do_stages(
             value=started_processes(),
             remedy="start it without torchrun or accelerate launch",
         )
+    if place_of is None:
+        together.on_main(lambda: refuse_others_content(*(folder / stage.slug for stage in stages)))
     # `accelerate launch` hands down a precision of its own: the recipe says what is computed in what.
     os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     console = Console(stderr=True, quiet=not progress)
@@ -124,8 +155,8 @@ def do_stages(
             if progress:
                 told = ", ".join(filter(None, (stage.name, _state(stage, place, inputs))))
                 console.print(f"[bold]Stage {number} of {len(stages)}:[/bold] {told}")
-                if made_of_others(stage.name, place, inputs):
-                    console.print(f"{stage.name}: made of other inputs, will be made again")
+                if reason := why_again(place, inputs):
+                    console.print(f"{stage.name}: {reason}, will be made again")
             to_do = finished(stage.name, place, inputs) is None
             with alone_at(place) if alone_at is not None and to_do else nullcontext():
                 records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))

@@ -2,15 +2,18 @@
 
 A stage is finished when its folder holds `manifest.json`. It is done again when what goes into it has changed, and goes
 on where it stopped when it was interrupted, at whatever moment. Its seconds are those of all processes that worked on
-it: `started.json` keeps what earlier ones took, see `_Started`.
+it: `started.json` keeps what earlier ones took, see `_Started`. A file that a power cut has left empty or in part
+counts as one that is not there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,17 +25,33 @@ from typing import Any
 
 import torch
 
+from ..cards.facts import FACTS_FILE
 from ..evaluation.speed import hardware
 from ..sources import file_sha256
 from ..version import __version__
 from .processes import ALONE, Processes
+from .stage_folder import MANIFEST_FILE as MANIFEST_FILE
+from .stage_folder import STARTED_FILE as STARTED_FILE
+from .stage_folder import bring_to_disk, empty, is_half_written, looking_at, read_json, refuse_others_content
+from .stage_folder import write_json as write_json
 
-MANIFEST_FILE = "manifest.json"
-STARTED_FILE = "started.json"
 WORK_FOLDER = "training"
 """Checkpoints and other work in progress of a stage; removed when it is finished."""
 
 _LIBRARIES = ("transformers", "torch", "tokenizers", "datasets", "safetensors", "accelerate", "huggingface_hub")
+_PARTS: Mapping[str, Any] = {
+    "fingerprint": str,
+    "inputs": dict,
+    "outputs": dict,
+    "facts": dict,
+    "seconds": float | int,
+    "machine": str,
+}
+"""What a manifest holds, and of which type."""
+
+_NEVER_EMPTY = (".json", ".safetensors")
+_OF_A_CARD = (".md", ".png", ".yaml")
+"""Endings of what a pair's card is made of: people edit it in the package, and it can be rendered anew there."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +68,14 @@ class _Started:
 
     @classmethod
     def read(cls, folder: Path) -> _Started:
-        """Read a stage's file; an older one holds the fingerprint alone."""
-        content = json.loads((folder / STARTED_FILE).read_text(encoding="utf-8"))
-        return cls(content) if isinstance(content, str) else cls(content["fingerprint"], content["seconds"])
+        """Read a stage's file; an older one holds the fingerprint alone. One that is not whole fits no inputs."""
+        content = read_json(folder / STARTED_FILE)
+        if isinstance(content, str):
+            return cls(content)
+        try:
+            return cls(str(content["fingerprint"]), float(content["seconds"]))
+        except (TypeError, KeyError, ValueError):
+            return cls("")
 
     def write(self, folder: Path) -> None:
         """Write it as a process begins or ends: from its time on, `unrecorded` counts."""
@@ -114,14 +138,12 @@ def finished(
         inputs: What goes in now; a stage that was finished with other inputs counts as not finished. None asks for no
             more than that its files are there.
         files: Whether its files have to be there too.
+
+    Raises:
+        InputError: the folder cannot be looked at.
     """
-    manifest = folder / MANIFEST_FILE
-    if not manifest.is_file():
-        return None
-    record = json.loads(manifest.read_text(encoding="utf-8"))
-    if inputs is not None and record["fingerprint"] != _fingerprint(_description(inputs)):
-        return None
-    if files and not all((folder / file).is_file() for file in record["outputs"]):
+    record = read_json(folder / MANIFEST_FILE)
+    if record is None or _fault(record, folder, inputs, files):
         return None
     return StageRecord(
         name=name,
@@ -136,16 +158,63 @@ def finished(
     )
 
 
-def made_of_others(name: str, folder: Path, inputs: Mapping[str, Any]) -> bool:
-    """Whether a stage was finished with other inputs than now go in, so that it is done again."""
-    return (folder / MANIFEST_FILE).is_file() and finished(name, folder, inputs, files=False) is None
+def why_again(folder: Path, inputs: Mapping[str, Any]) -> str:
+    """Say why a stage that was finished once is done again; empty where it was not, or is not done again."""
+    record = read_json(folder / MANIFEST_FILE)
+    return "" if record is None else _fault(record, folder, inputs, files=True)
+
+
+def _fault(record: Any, folder: Path, inputs: Mapping[str, Any] | None, files: bool) -> str:
+    """Say why a manifest is not that of a finished stage; empty where it is."""
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in _PARTS.items()):
+        return "its manifest is damaged"
+    if inputs is not None and record["fingerprint"] != _fingerprint(_description(inputs)):
+        return "made of other inputs"
+    if not _is_finite(record["facts"]):
+        return "its loss is not finite"
+    return "" if not files or _is_whole(record, folder) else "files of it are missing or damaged"
+
+
+def _is_finite(facts: Mapping[str, Any]) -> bool:
+    """Whether a training came to a finite loss: the recorded one, and that of the evaluation whose model was kept.
+
+    Later versions end a training before; earlier ones finished the stage, of which nothing can be learnt.
+    """
+    best, losses = facts.get("validation"), [facts.get("loss")]
+    for entry in facts.get("curve") or () if best is not None else ():
+        if any(value == best for name, value in entry.items() if name.startswith("eval_") and name != "eval_loss"):
+            losses.append(entry.get("eval_loss"))
+            break
+    return all(math.isfinite(loss) for loss in losses if isinstance(loss, float | int))
+
+
+def _is_whole(record: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a finished stage's files are there, with as many bytes as they had where that is recorded."""
+    sizes = record.get("sizes") or {}
+    for name in lasting(record["outputs"]):
+        file = folder / name
+        with looking_at(folder):
+            try:
+                found = file.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        if not stat.S_ISREG(found.st_mode) or found.st_size != sizes.get(name, found.st_size):
+            return False
+        if found.st_size == 0 and file.suffix in _NEVER_EMPTY:
+            return False
+    return True
+
+
+def lasting(outputs: Mapping[str, str]) -> dict[str, str]:
+    """A stage's outputs less dot-files, which earlier versions took for outputs, and file browsers for theirs."""
+    return {name: sha for name, sha in outputs.items() if not name.rpartition("/")[-1].startswith(".")}
 
 
 def started(folder: Path, inputs: Mapping[str, Any]) -> bool:
     """Whether a stage was begun with these inputs and can go on where it stopped."""
-    file = folder / STARTED_FILE
-    if not file.is_file() or (folder / MANIFEST_FILE).exists():
-        return False
+    with looking_at(folder):
+        if (folder / MANIFEST_FILE).exists():
+            return False
     return _Started.read(folder).fingerprint == _fingerprint(_description(inputs))
 
 
@@ -171,6 +240,9 @@ def complete(
 
     Returns:
         The stage's record.
+
+    Raises:
+        InputError: the folder cannot be looked at, cannot be emptied, or holds what no stage has left.
     """
     if record := together.on_main(lambda: _begun(name, folder, inputs)):
         return record
@@ -191,7 +263,8 @@ def _counted(folder: Path, begin: float, main: bool) -> Iterator[None]:
         with suppress(OSError, ValueError):  # a full disk, or the file gone: the reason for the end matters more
             if main:
                 before = _Started.read(folder)
-                replace(before, seconds=before.seconds + time.monotonic() - begin).write(folder)
+                if before.fingerprint:
+                    replace(before, seconds=before.seconds + time.monotonic() - begin).write(folder)
         raise
 
 
@@ -205,9 +278,8 @@ def _begun(name: str, folder: Path, inputs: Mapping[str, Any]) -> StageRecord | 
         before = _Started.read(folder)
         before = replace(before, seconds=before.seconds + _Started.unrecorded(folder))
     else:
-        # The manifest goes first: a folder that is half removed must not look finished.
-        (folder / MANIFEST_FILE).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        refuse_others_content(folder)
+        empty(folder)
     folder.mkdir(parents=True, exist_ok=True)
     before.write(folder)
     return None
@@ -221,7 +293,10 @@ def _ended(name: str, folder: Path, inputs: Mapping[str, Any], found: Mapping[st
     facts = json.loads(json.dumps(found, sort_keys=True))
     seconds = round(_Started.read(folder).seconds + time.monotonic() - begin, 1)
     machine = _machine()
-    outputs = {file.relative_to(folder).as_posix(): file_sha256(file) for file in sorted(_outputs(folder))}
+    files = {file.relative_to(folder).as_posix(): file for file in sorted(_outputs(folder))}
+    outputs = {file: file_sha256(place) for file, place in files.items()}
+    sizes = {file: place.stat().st_size for file, place in files.items() if not _is_of_a_card(place)}
+    bring_to_disk(folder, files.values())
     write_json(
         folder / MANIFEST_FILE,
         {
@@ -229,6 +304,7 @@ def _ended(name: str, folder: Path, inputs: Mapping[str, Any], found: Mapping[st
             "fingerprint": fingerprint,
             "inputs": description,
             "outputs": outputs,
+            "sizes": sizes,
             "facts": facts,
             "seconds": seconds,
             "machine": machine,
@@ -248,13 +324,6 @@ def _ended(name: str, folder: Path, inputs: Mapping[str, Any], found: Mapping[st
     )
 
 
-def write_json(file: Path, content: Any) -> None:
-    """Write JSON so that the file appears whole or not at all."""
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(file)
-
-
 def _outputs(folder: Path) -> list[Path]:
     ours = {folder / STARTED_FILE, folder / MANIFEST_FILE}
     return [
@@ -262,9 +331,14 @@ def _outputs(folder: Path) -> list[Path]:
         for file in folder.rglob("*")
         if file.is_file()
         and file not in ours
-        and file.suffix != ".unfinished"
+        and not file.name.startswith(".")
+        and not is_half_written(file)
         and file.relative_to(folder).parts[0] != WORK_FOLDER
     ]
+
+
+def _is_of_a_card(file: Path) -> bool:
+    return file.suffix in _OF_A_CARD or file.name == FACTS_FILE
 
 
 def _machine() -> str:

@@ -16,11 +16,12 @@ from ..distillation.stage_records import selects
 from ..errors import InputError
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
-from .manifest import MANIFEST_FILE, STARTED_FILE, WORK_FOLDER, StageRecord, finished, started
+from .manifest import WORK_FOLDER, StageRecord, finished, started, why_again
 from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage, stages_of
 from .pinning import pinned_before
 from .preflight import TaskData
 from .reached import training_reached
+from .stage_folder import is_of_a_stage
 from .survey import SAMPLED_EXAMPLES, Facts, SourcePlan, TeacherPlan, look, scores_of
 from .trial import Trial, on_the_hub
 
@@ -178,7 +179,7 @@ def _states(stages: Sequence[Stage], folder: Path) -> tuple[dict[str, tuple[Stat
     for stage in stages:
         place = folder / stage.slug
         waits_for = [name for name in stage.needs if name not in records]
-        begun = (place / MANIFEST_FILE).is_file() or (place / STARTED_FILE).is_file()
+        begun = is_of_a_stage(place)
         if waits_for:
             # Its inputs are not known yet. If they turn out to be what they were, a run will find it finished.
             comes_first = f"{waits_for[0]} comes first"
@@ -192,8 +193,7 @@ def _states(stages: Sequence[Stage], folder: Path) -> tuple[dict[str, tuple[Stat
         elif started(place, inputs):
             states[stage.name] = ("started", "")
         elif begun:
-            gone = (place / MANIFEST_FILE).is_file() and finished(stage.name, place) is None
-            states[stage.name] = ("to do again", "files of it are missing" if gone else "its inputs changed")
+            states[stage.name] = ("to do again", why_again(place, inputs) or "begun with other inputs")
         else:
             states[stage.name] = ("to do", "")
     return states, records

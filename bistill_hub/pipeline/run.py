@@ -5,9 +5,7 @@ Several processes, started by `torchrun` or `accelerate launch`, train together;
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,12 +21,7 @@ from ..recipe import Recipe
 from ..tasks import get_task
 from .counted_text import read_text
 from .executor import do_stages, locked
-from .manifest import (
-    MANIFEST_FILE,
-    StageRecord,
-    finished,
-    write_json,
-)
+from .manifest import StageRecord, finished, write_json
 from .order import (
     PHASE_1,
     SPEED,
@@ -42,11 +35,13 @@ from .order import (
     up_to,
     with_dependents,
 )
+from .overwriting import refuse_another_pair, refuse_overwriting
 from .packaging import REPOSITORY_FOLDER, package_run
 from .pinning import COMMITS_FILE, pinned, pinned_before
 from .preflight import TaskData, check_writable, preflight, read_task
 from .processes import join
 from .shared import Shared, SharingRun
+from .stage_folder import DAMAGED, empty, read_json
 
 RUNS_FOLDER = "runs"
 RECIPE_FILE = "recipe.json"
@@ -86,8 +81,8 @@ def run(
 
     Every stage leaves a folder with a manifest in `output_dir`. A run into the same folder skips stages whose inputs
     have not changed, and goes on where an interrupted one stopped, at whatever moment; it ends with the same files as
-    one that was not interrupted. Of what lies on the Hub it reads the commits that it found at its beginning, and the
-    package's recipe names them.
+    one that was not interrupted. A stage's folder that holds what no run has left is refused. Of what lies on the Hub
+    it reads the commits that it found at its beginning, and the package's recipe names them.
 
     Processes that `torchrun` or `accelerate launch` started share out the batches of every training, so that the pair
     is that of one process, and the same command goes on where they stopped with any number of them.
@@ -97,7 +92,7 @@ def run(
         output_dir: Where everything is written.
         from_stage: Do this stage and those that depend on it again, even if they are finished.
         until: End after this stage.
-        fresh: Do every stage again.
+        fresh: Do every stage again, in the folder of another pair too.
         progress: Show progress bars and what is being done.
         command: The command that reproduces the run, for the card; by default `bistill run` with the recipe's name.
         sharing: What the run shares with those of other recipes, see `several.run_several`.
@@ -107,7 +102,8 @@ def run(
         The package, the scores and the stages' records.
 
     Raises:
-        InputError: something that the run needs is missing or wrong; raised before anything expensive starts.
+        InputError: something that the run needs is missing or wrong, or it would remove what it reads, what no run has
+            made, or another pair; raised before anything expensive starts.
         BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
     """
     begin = time.monotonic()
@@ -128,8 +124,10 @@ def run(
         tokens_of = None if sharing is None else sharing.tokens_of
         stages = stages_of(recipe, data, command=shown, progress=progress, read=read, tokens_of=tokens_of)
         wanted, again = _wanted(stages, from_stage, until, fresh)
+        together.on_main(lambda: refuse_overwriting(recipe, folder, wanted))
         if together.main:
-            _forget(again, folder)
+            for stage in again:
+                empty(folder / stage.slug)
             write_json(folder / RECIPE_FILE, {"recipe": recipe.model_dump(mode="json"), "command": shown})
         if sharing is not None:
             sharing.begin(wanted, again)
@@ -170,6 +168,7 @@ def look_ahead(
         data = _looked_at(recipe, folder, 1)
         stages = stages_of(recipe, data, command=command or default_command(recipe), progress=False)
         wanted, again = _wanted(stages, from_stage, until, fresh)
+        refuse_overwriting(recipe, folder, wanted)
         shared.expect(recipe, folder, wanted, again)
     return recipe
 
@@ -178,6 +177,8 @@ def _begun(recipe: Recipe, folder: Path, held: ExitStack, *, fresh: bool, pin: b
     """Keep others from writing to the run's folder as long as `held` is; the recipe with the commits that it reads."""
     check_writable(folder)
     held.enter_context(locked(folder))
+    if not fresh:
+        refuse_another_pair(recipe, folder / RECIPE_FILE)
     if not pin:
         return recipe
     if fresh:
@@ -224,12 +225,6 @@ def _wanted(
     return wanted, again
 
 
-def _forget(stages: Sequence[Stage], folder: Path) -> None:
-    for stage in stages:
-        (folder / stage.slug / MANIFEST_FILE).unlink(missing_ok=True)
-        shutil.rmtree(folder / stage.slug, ignore_errors=True)
-
-
 def _results(data: Sequence[TaskData], records: Sequence[StageRecord]) -> tuple[Result, ...]:
     done = by_name(records)
     names = [f"{task.task.name} evaluation" for task in data]
@@ -261,7 +256,9 @@ def package_finished(run_dir: str | Path, output_dir: str | Path) -> Path:
             value=str(folder),
             remedy="name the folder that `bistill run` was given as --output",
         )
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file)
+    if content == DAMAGED:
+        raise InputError("the file is damaged", file=file, remedy="give the run's `bistill run` command again")
     recipe = Recipe.make(content["recipe"], file=file)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError("there is something already", field="to", value=str(target), remedy="name a new folder")

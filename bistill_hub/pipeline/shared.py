@@ -22,15 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from ..errors import BistillError, first_line
 from ..recipe import Language, Recipe
 from ..sources import file_sha256
 from ..tokenised_text import TOKENS_FILE, writing_tokens
 from .counted_text import CountedText, read_text
-from .manifest import MANIFEST_FILE, StageRecord, complete, finished, versions
+from .executor import acquired
+from .manifest import MANIFEST_FILE, StageRecord, complete, finished, lasting, versions
 from .order import PHASE_1, STUDENT, Stage, text_inputs
+from .preflight import check_writable
+from .stage_folder import bring_to_disk, empty
 
 SHARED_FOLDER = "shared"
 _DIGITS = 16
@@ -58,18 +59,24 @@ def link_stage(source: Path, target: Path) -> None:
     Args:
         source: The finished stage.
         target: The new folder. What is there is removed.
+
+    Raises:
+        InputError: what is there cannot be removed.
     """
     record = json.loads((source / MANIFEST_FILE).read_text(encoding="utf-8"))
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for name in (*record["outputs"], MANIFEST_FILE):
-        file = unfinished / name
+    place = target.resolve() if target.is_symlink() else target  # the link stays
+    unfinished = place.with_name(f".{place.name}.unfinished")
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    files = {name: unfinished / name for name in (*lasting(record["outputs"]), MANIFEST_FILE)}
+    for name, file in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         _link(source / name, file)
-    # The manifest goes first: a folder that is half removed must not look finished.
-    (target / MANIFEST_FILE).unlink(missing_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    unfinished.rename(target)
+    bring_to_disk(unfinished, files.values())
+    empty(place)
+    if place.exists():
+        shutil.rmtree(place)
+    unfinished.rename(place)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -175,7 +182,9 @@ class Shared:
     def has(self, name: str, place: Path, inputs: Mapping[str, Any]) -> bool:
         """Whether something is kept, as it was when it was finished."""
         record = finished(name, place, inputs)
-        return record is not None and all(file_sha256(place / file) == sha for file, sha in record.outputs.items())
+        return record is not None and all(
+            file_sha256(place / file) == sha for file, sha in lasting(record.outputs).items()
+        )
 
     def keep(self, record: StageRecord, place: Path) -> None:
         """Keep a finished stage, unless it is kept already; one that was done just now takes the old one's place."""
@@ -188,9 +197,13 @@ class Shared:
 
     @contextmanager
     def locked(self, place: Path) -> Iterator[None]:
-        """Keep other commands from what is kept at a place, and wait for one that is at it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / f".{place.name}.lock"):
+        """Keep other commands from what is kept at a place, and wait for one that is at it.
+
+        Raises:
+            InputError: nothing can be written there.
+        """
+        check_writable(self.folder)
+        with acquired(self.folder / f".{place.name}.lock"):
             yield
 
 
@@ -259,7 +272,8 @@ class SharingRun:
         with self.shared.locked(kept):
             enough = not several or (kept / TOKENS_FILE).is_file()
             if not (enough and self._may_be_taken(STUDENT, kept) and self.shared.has(text.name, kept, text.inputs)):
-                (kept / MANIFEST_FILE).unlink(missing_ok=True)
+                if (kept / MANIFEST_FILE).is_file():
+                    empty(kept)
                 try:
                     complete(text.name, kept, text.inputs, read)
                 except Exception as error:

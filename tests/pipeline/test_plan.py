@@ -110,7 +110,7 @@ def test_a_changed_setting_has_done_again_what_hangs_on_it(runs, small_recipes):
     made = plan(changed, folder, trial=False)
     again = {"ner-phase-2", "ner-phase-2-without-phase-1", "ner-evaluation", "package"}
     assert states_of(made) == {slug: "to do again" if slug in again else "finished" for slug in SLUGS}
-    assert stage_of(made, "ner-phase-2").reason == "its inputs changed"
+    assert stage_of(made, "ner-phase-2").reason == "made of other inputs"
     assert stage_of(made, "ner-evaluation").reason == "ner phase 2 comes first"
 
 
@@ -124,7 +124,7 @@ def test_a_stage_that_lost_a_file_is_done_again(runs, small_recipes, tmp_path):
     folder = copied(runs, tmp_path)
     (folder / "ner-phase-2" / "delta.safetensors").unlink()
     stage = stage_of(plan(small_recipes["bert"], folder, trial=False), "ner-phase-2")
-    assert (stage.state, stage.reason) == ("to do again", "files of it are missing")
+    assert (stage.state, stage.reason) == ("to do again", "files of it are missing or damaged")
 
 
 class Killed(Exception):

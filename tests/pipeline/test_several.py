@@ -242,11 +242,37 @@ def test_a_shared_file_that_somebody_has_changed_is_not_taken(recipes, tmp_path,
     go(recipes, tmp_path)
     shutil.rmtree(tmp_path / SECOND)
     place = kept(tmp_path)["ner-teacher"] / "deeper" / "made.txt"
-    place.write_text("another")
+    another = place.read_text().upper()
+    place.write_text(another)
     watched.take()
     go(recipes, tmp_path)
     assert (SECOND, "ner teacher") in watched.take()
-    assert place.read_text() == (tmp_path / SECOND / "ner-teacher/deeper/made.txt").read_text() != "another"
+    assert place.read_text() == (tmp_path / SECOND / "ner-teacher/deeper/made.txt").read_text() != another
+
+
+def test_a_dot_file_that_an_older_version_took_for_an_output_is_not_missed(recipes, tmp_path, played, watched):
+    go(recipes[:1], tmp_path)
+    manifest = tmp_path / FIRST / "ner-teacher" / "manifest.json"
+    record = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**record, "outputs": {**record["outputs"], ".DS_Store": "0" * 64}}))
+    watched.take()
+    go(recipes, tmp_path)
+    assert [name for _, name in watched.take()].count("ner teacher") == 0
+    assert finished("ner teacher", tmp_path / SECOND / "ner-teacher") is not None
+
+
+def test_a_lock_of_another_user_is_told_of_in_a_sentence(recipes, tmp_path, played, monkeypatch):
+    go(recipes, tmp_path)
+    real = os.open
+
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith(".lock"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(InputError, match=r"shared/\..*\.lock.* cannot be written \(Permission denied\)"):
+        go(recipes, tmp_path)
 
 
 # --- failures
@@ -371,6 +397,17 @@ def test_a_stage_is_copied_where_the_disk_knows_no_links(tmp_path, monkeypatch):
     assert finished("stage", tmp_path / "two", {}).outputs == finished("stage", tmp_path / "one", {}).outputs
     assert set(files_of(tmp_path / "two")) == {"a.txt", "manifest.json"}
     assert (tmp_path / "two/a.txt").stat().st_ino != (tmp_path / "one/a.txt").stat().st_ino
+
+
+def test_a_stage_that_is_linked_to_a_folder_elsewhere_is_taken_into_that_folder(tmp_path):
+    complete("stage", tmp_path / "one", {}, lambda place: (place / "a.txt").write_text("text") and {})
+    elsewhere = tmp_path / "large" / "disk"
+    complete("stage", elsewhere, {"of": "others"}, lambda place: (place / "b.txt").write_text("old") and {})
+    (tmp_path / "two").symlink_to(elsewhere)
+    link_stage(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two").is_symlink()
+    assert set(files_of(elsewhere)) == {"a.txt", "manifest.json"}
+    assert finished("stage", tmp_path / "two", {}) is not None
 
 
 def test_a_text_comes_back_as_it_was_counted(tmp_path):
