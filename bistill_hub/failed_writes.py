@@ -19,24 +19,34 @@ _NO_ROOM_TO_TORCH = ("file write failed", "PytorchStreamWriter failed", "inline_
 """What is in the text of the RuntimeError by which torch reports a failed write, with or without the system's words."""
 
 
-def no_room_left(error: BaseException) -> bool:
-    """Whether an error says that the disk, a quota or the largest size of a file is reached.
+class NoRoomError(BistillError):
+    """The disk, a quota or the largest size of a file is reached."""
+
+
+def explained(error: Exception, folder: Path, work: str) -> BistillError | None:
+    """Say in one sentence that something could not be written.
 
     Args:
         error: What a library raised: an OSError, or an error of its own class with the system's words in the text.
+        folder: Where was written.
+        work: What was done, such as "the pre-training"; the same command has to be able to go on with it.
+
+    Returns:
+        The error to raise instead; None for any other error than of a file.
     """
-    text = str(error)
-    said = [os.strerror(code) for code in _NO_ROOM] + list(_NO_ROOM_TO_TORCH)
-    return getattr(error, "errno", None) in _NO_ROOM or any(words in text for words in said)
+    if _no_room_left(error):
+        free = shutil.disk_usage(folder).free / 1e6
+        return NoRoomError(f"{folder}: {work} could not be written: no room is left ({free:,.0f} MB are free). {KEPT}")
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return BistillError(f"{error.filename}: the file has vanished during {work}. Put it back. {KEPT}")
+    return BistillError(f"{folder}: {work} failed: {first_line(error)}. {KEPT}") if isinstance(error, OSError) else None
 
 
 @contextmanager
 def failed_writes_explained(folder: Path, work: str) -> Iterator[None]:
     """Turn what a failed write raises into one sentence; other errors are left as they are.
 
-    Args:
-        folder: Where is written.
-        work: What is done, such as "the pre-training"; the same command has to be able to go on with it.
+    Arguments are those of `explained`.
 
     Raises:
         BistillError: no room is left, a file vanished, or the system refused something else.
@@ -46,13 +56,12 @@ def failed_writes_explained(folder: Path, work: str) -> Iterator[None]:
     except BistillError:
         raise
     except Exception as error:  # tokenizers raises no narrower class
-        if no_room_left(error):
-            free = shutil.disk_usage(folder).free / 1e6
-            problem = f"{folder}: {work} could not be written: no room is left ({free:,.0f} MB are free). {KEPT}"
-        elif isinstance(error, FileNotFoundError) and error.filename:
-            problem = f"{error.filename}: the file has vanished during {work}. Put it back. {KEPT}"
-        elif isinstance(error, OSError):
-            problem = f"{folder}: {work} failed: {first_line(error)}. {KEPT}"
-        else:
+        if (said := explained(error, folder, work)) is None:
             raise
-        raise BistillError(problem) from error
+        raise said from error
+
+
+def _no_room_left(error: Exception) -> bool:
+    text = str(error)
+    said = [os.strerror(code) for code in _NO_ROOM] + list(_NO_ROOM_TO_TORCH)
+    return getattr(error, "errno", None) in _NO_ROOM or any(words in text for words in said)

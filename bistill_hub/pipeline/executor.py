@@ -5,9 +5,7 @@ Several processes do the stages that train together; all else is the main one's.
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -17,7 +15,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from ..errors import BistillError, InputError, first_line
+from ..errors import BistillError, InputError
+from ..failed_writes import explained
 from .manifest import WORK_FOLDER, StageRecord, complete, finished, started, why_again
 from .order import Stage, by_name
 from .processes import ALONE, Processes, started_processes
@@ -25,12 +24,6 @@ from .reached import training_reached
 from .stage_folder import refuse_others_content
 
 LOCK_FILE = ".running"
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class NoRoomError(BistillError):
-    """The disk is full."""
 
 
 class InOtherHandsError(BistillError):
@@ -165,7 +158,9 @@ def do_stages(
             if together.main:
                 _tell(stage, records[-1].facts, progress)
         except (OSError, SafetensorError, RuntimeError) as error:
-            raise _explained(error, stage, folder) from error
+            if (said := explained(error, folder, f"stage {stage.slug}")) is None:
+                raise
+            raise said from error
     return records
 
 
@@ -186,21 +181,3 @@ def _state(stage: Stage, place: Path, inputs: Mapping[str, Any]) -> str:
     if not started(place, inputs):
         return ""
     return str(training_reached(place / WORK_FOLDER)) if stage.trains else "begun before"
-
-
-def _explained(error: Exception, stage: Stage, folder: Path) -> Exception:
-    """Say in the user's words what went wrong outside the program, if it was that."""
-    kept = "What is finished is kept: the same command goes on from there."
-    # safetensors and torch report a failed write in classes of their own, with the system's words in the text.
-    text = str(error)
-    no_room = getattr(error, "errno", None) in _NO_ROOM or any(os.strerror(code) in text for code in _NO_ROOM)
-    if no_room or ("file write failed" in text or "PytorchStreamWriter failed" in text):
-        free = shutil.disk_usage(folder).free / 1e6
-        return NoRoomError(
-            f"{folder}: stage {stage.slug} could not be written: no room is left ({free:,.0f} MB are free). {kept}"
-        )
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return BistillError(f"{error.filename}: the file has vanished during stage {stage.slug}. Put it back. {kept}")
-    if isinstance(error, OSError):
-        return BistillError(f"{folder}: stage {stage.slug} failed: {first_line(error)}. {kept}")
-    return error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint_files import local_name
 from ..distillation.task import check_some_term_has_a_weight
 from ..errors import InputError
 from ..recipe import Language, Recipe, TaskRecipe
@@ -320,7 +321,7 @@ def _source(source: Any) -> dict[str, Any]:
 
 def _model(place: str) -> Any:
     """What a stage depends on of a model: a local folder's or file's content, or a Hub id."""
-    local = Path(place.removeprefix("legacy:")).expanduser()
+    local = Path(local_name(place.removeprefix("legacy:")))
     if local.is_file():
         return file_sha256(local)
     if local.is_dir():

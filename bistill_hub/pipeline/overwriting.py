@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..checkpoint_files import local_name
 from ..errors import InputError
 from ..recipe import Recipe
 from ..sources import LabelledSource, TextSource
@@ -87,6 +88,6 @@ def _local_inputs(recipe: Recipe) -> Iterator[tuple[str, str, Path]]:
         elif source.dataset is not None:
             named[field] = source.dataset, source.dataset
     for field, (value, place) in named.items():
-        file = Path(place).expanduser()
+        file = Path(local_name(place))
         if file.exists():
             yield field, value, file

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint_files import local_name
 from ..recipe import Recipe, TaskRecipe
 from ..sources import LabelledSource, TextSource, file_sha256
 from ..teacher import LEGACY_PREFIX
@@ -62,7 +63,7 @@ def portable_task(task: TaskRecipe) -> dict[str, Any]:
 def public_name(model: str) -> str | None:
     """A model's or delta's Hub id, or None if it is a folder or file here."""
     name = model.removeprefix(LEGACY_PREFIX)
-    place = Path(name).expanduser()
+    place = Path(local_name(name))
     looks_local = place.exists() or place.is_absolute() or name.startswith((".", "~"))
     return None if looks_local else model
 

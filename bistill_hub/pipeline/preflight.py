@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from ..cards.metadata_check import check_identity
-from ..checkpoint_files import check_weights
+from ..checkpoint_files import check_weights, local_name
 from ..distillation.sharding import refuse_sharded_launch
 from ..errors import InputError
 from ..fp32_products import is_chosen
@@ -157,7 +157,7 @@ def check_model_file(name: str | None, field: str) -> None:
     if name is None:
         return
     place = delta_place(name, field).place
-    file = Path(place).expanduser()
+    file = Path(local_name(place))
     local = place.startswith(("/", ".", "~")) or file.suffix in (".safetensors", ".bin")
     if local and not file.exists():
         raise InputError("there is no such file", field=field, value=name, remedy="correct the path")

@@ -259,6 +259,12 @@ def package_finished(run_dir: str | Path, output_dir: str | Path) -> Path:
     content = read_json(file)
     if content == DAMAGED:
         raise InputError("the file is damaged", file=file, remedy="give the run's `bistill run` command again")
+    if not isinstance(content, dict) or not {"recipe", "command"} <= content.keys():
+        raise InputError(
+            "this file is no run's: a pair that is packaged has one of its own",
+            file=file,
+            remedy="name the folder that `bistill run` was given as --output",
+        )
     recipe = Recipe.make(content["recipe"], file=file)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError("there is something already", field="to", value=str(target), remedy="name a new folder")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..failed_writes import NoRoomError
 from ..recipe import Recipe
-from .executor import NoRoomError
 from .processes import started_processes
 from .run import RunResult, look_ahead, run
 from .shared import SHARED_FOLDER, Shared, SharingRun

@@ -16,7 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from ..cards.metadata_check import check_identity
-from ..checkpoint_files import checkpoint_files, may_be_folder, taken_as_hub_id
+from ..checkpoint_files import checkpoint_files, local_name, may_be_folder, taken_as_hub_id
 from ..errors import InputError
 from ..model.legacy import LEGACY_FILE
 from ..recipe import Recipe, TaskRecipe
@@ -241,7 +241,7 @@ def _here(model: str, file: str, revision: str | None = None) -> str | None:
 
 def _is_nowhere(model: str, revision: str | None) -> bool:
     """Whether weights beside the teacher's have a name that reads like a file's or folder's, and are not there."""
-    return not Path(model).expanduser().exists() and _here(model, "config.json", revision) == model
+    return not Path(local_name(model)).exists() and _here(model, "config.json", revision) == model
 
 
 def _count_lines(text: TextSource, field: str) -> int | None:
@@ -279,7 +279,7 @@ def _check_given(settings: TaskRecipe, task: Task, labels: Sequence[str], config
     if given.model is not None and _here(given.model, "config.json", given.revision):
         compared = tokenizer if _here(given.model, "tokenizer.json", given.revision) else None
         check_tuned_model(settings, labels, config, compared)
-    elif given.delta is not None and known and Path(delta_place(given.delta).place).expanduser().exists():
+    elif given.delta is not None and known and Path(local_name(delta_place(given.delta).place)).exists():
         check_given_teacher(settings, task, labels, config, tokenizer)
 
 
@@ -310,7 +310,7 @@ def _source(
 
 def _weights(field: str, model: str, revision: str | None) -> SourcePlan:
     """Weights beside the teacher's: a tuned model, a language or task SFT."""
-    place = Path(model).expanduser()
+    place = Path(local_name(model))
     if place.exists():
         files = [place] if place.is_file() else [file for file in place.iterdir() if file.is_file()]
         size = sum(file.stat().st_size for file in files) / 1e6

@@ -102,6 +102,9 @@ def test_what_an_earlier_state_of_the_run_left_is_not_packaged(recipe, finished,
 def test_packaging_refuses_what_is_no_run_and_a_folder_in_use(finished, tmp_path):
     with pytest.raises(InputError, match="no run in this folder"):
         package_finished(tmp_path, tmp_path / "pair")
+    pair = package_finished(finished, tmp_path / "packaged")
+    with pytest.raises(InputError, match=r"recipe.json: this file is no run's.*`bistill run` was given"):
+        package_finished(pair, tmp_path / "pair")
     with pytest.raises(InputError, match="something already"):
         package_finished(finished, finished)
     shutil.rmtree(finished / "phase-1")
