@@ -116,7 +116,7 @@ class _Checkpoint:
             return None
         try:
             return json.loads(self.file(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise self.refused(name, None, "not JSON", "choose a model whose files are whole") from error
 
     def refused(self, name: str, field: str | None, problem: str, remedy: str, **value: Any) -> InputError:

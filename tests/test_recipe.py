@@ -520,3 +520,10 @@ def test_what_recipes_are_written_with_takes_python_values():
     language = Language(code="sw", name="Swahili", text=Path("no/sw.txt"))
     assert language.text.path == "no/sw.txt"
     assert dict(Teacher(model="x").language_deltas) == {}
+
+
+def test_a_published_recipe_that_nests_without_end_is_refused_in_one_sentence(tmp_path):
+    file = tmp_path / "recipe.json"
+    file.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"recipe\.json: this is no recipe of a pair"):
+        read_published(file)

@@ -265,7 +265,7 @@ def _written(file: Path) -> str | None:
     """What the template wrote on limits, by the facts of a card; None where they cannot be read."""
     try:
         return str(json.loads(file.read_text(encoding="utf-8"))["limits"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -193,7 +193,7 @@ def _classes_of_the_card(pair: FetchedPair, published: PublishedFields) -> list[
         return []
     try:
         named = json.loads((pair.folder / FACTS_FILE).read_text(encoding="utf-8"))["vocabulary"]["not_by"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
     return [str(name) for name in named] if isinstance(named, list) else []
 

@@ -118,7 +118,7 @@ def _same_content(path: str, prepared: Prepared, repository: Path) -> bool:
     for folder in (prepared.pair.folder, repository):
         try:
             content = json.loads((folder / path).read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         if not isinstance(content, dict):
             return False

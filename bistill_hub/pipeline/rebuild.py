@@ -86,7 +86,7 @@ def read_published(file: Path) -> PublishedFields:
     """
     try:
         return PublishedFields.of(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             "this is no recipe of a pair", file=file, remedy="restore the one that was packaged"
         ) from error
