@@ -1,7 +1,8 @@
-"""Folders that something is written to as a whole."""
+"""Folders that a user names for what is to be written."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from .errors import InputError
@@ -23,3 +24,22 @@ def check_new_folder(folder: Path) -> None:
     else:
         return
     raise InputError(problem, field="output_dir", value=str(folder), remedy="name a new or an empty folder")
+
+
+def check_writable(folder: Path) -> None:
+    """Make the output folder, and refuse one that nothing can be written to by trying.
+
+    Raises:
+        InputError: it is a file, permission is missing, or the disk is full or read-only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        raise InputError(
+            f"nothing can be written there ({error.strerror or error})",
+            field="output",
+            value=str(folder),
+            remedy="choose a folder of your own on a disk with room",
+        ) from error

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from .distillation.finite import NotFiniteError
 from .errors import InputError
+from .folders import check_writable
 
 WORK_FOLDER = "training.unfinished"
 """In the output folder until the model is there."""
@@ -35,16 +35,7 @@ def prepare_folder(folder: Path) -> None:
             raise InputError(
                 f"the folder already holds a model ({name})", file=folder, remedy="choose another folder, or empty it"
             )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"x")
-    except OSError as error:
-        raise InputError(
-            f"the folder cannot be written ({error.strerror})",
-            file=folder,
-            remedy="choose a folder that can be written",
-        ) from error
+    check_writable(folder)
 
 
 @contextmanager

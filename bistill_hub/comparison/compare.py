@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..folders import check_writable
 from ..pipeline.executor import locked
 from ..pipeline.manifest import StageRecord
 from ..pipeline.pinning import pinned
-from ..pipeline.preflight import TaskData, check_writable, preflight, read_task
+from ..pipeline.preflight import TaskData, preflight, read_task
 from ..recipe import Recipe
 from ..tasks import get_task
 from ..teacher import load_config

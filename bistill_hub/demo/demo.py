@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..errors import InputError
-from ..pipeline.preflight import check_writable
+from ..folders import check_writable
 from ..pipeline.processes import started_processes
 from ..pipeline.run import RunResult, run
 from ..recipe import (

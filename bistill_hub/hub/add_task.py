@@ -107,8 +107,8 @@ def add_task(
             trained.
         BistillError: the Hub did not answer as it should, or the disk is full; what is finished is kept.
     """
+    from ..folders import check_writable
     from ..pipeline.executor import locked
-    from ..pipeline.preflight import check_writable
 
     output = Path(output_dir)
     get_task(task)

@@ -128,8 +128,8 @@ def write_unfinished(output: Path, pair: str, commit: str | None) -> None:
         InputError: the folder is another run's, whose finished stages would be taken for reproduced ones, or it cannot
             be written to.
     """
+    from ..folders import check_writable
     from ..pipeline.manifest import write_json
-    from ..pipeline.preflight import check_writable
     from ..pipeline.run import RECIPE_FILE
 
     check_writable(output)

@@ -16,6 +16,7 @@ from ..checkpoint_files import local_name
 from ..distillation.finite import NotFiniteError
 from ..errors import InputError
 from ..failed_writes import failed_writes_explained
+from ..folders import check_writable
 from ..fp32_products import faster_fp32_products
 from ..freed_memory import freed_memory_kept
 from ..recipe import Precision
@@ -25,7 +26,7 @@ from ..teacher import load_config, load_language_model, load_tokenizer
 from .executor import locked
 from .manifest import WORK_FOLDER, versions, write_json
 from .portable import shown_name
-from .preflight import check_precision, check_writable
+from .preflight import check_precision
 from .processes import started_processes
 from .stage_files import DELTA_FILE
 

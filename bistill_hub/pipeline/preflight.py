@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ..cards.metadata_check import check_identity
 from ..checkpoint_files import check_weights, local_name
 from ..distillation.sharding import refuse_sharded_launch
 from ..errors import InputError
+from ..folders import check_writable
 from ..fp32_products import is_chosen
 from ..recipe import Precision, Recipe, TaskRecipe
 from ..sentence_encoders import check_modules
@@ -124,25 +124,6 @@ def _read_for(settings: TaskRecipe, task: Task, config: Any, tokenizer: Any) -> 
     data = read_task(settings, task)
     check_given_teacher(settings, task, data.labels, config, tokenizer)
     return data
-
-
-def check_writable(folder: Path) -> None:
-    """Make the output folder, and refuse one that nothing can be written to by trying.
-
-    Raises:
-        InputError: it is a file, permission is missing, or the disk is full or read-only.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"x")
-    except OSError as error:
-        raise InputError(
-            f"nothing can be written there ({error.strerror or error})",
-            field="output",
-            value=str(folder),
-            remedy="choose a folder of your own on a disk with room",
-        ) from error
 
 
 def delta_fields(recipe: Recipe) -> dict[str, str]:

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from ..distillation.sampling import divided
 from ..errors import InputError
 from ..evaluation.results import RESULTS_FILE, Result, read_results
+from ..folders import check_writable
 from ..recipe import Recipe
 from ..tasks import get_task
 from .counted_text import read_text
@@ -38,7 +39,7 @@ from .order import (
 from .overwriting import refuse_another_pair, refuse_overwriting
 from .packaging import REPOSITORY_FOLDER, package_run
 from .pinning import COMMITS_FILE, pinned, pinned_before
-from .preflight import TaskData, check_writable, preflight, read_task
+from .preflight import TaskData, preflight, read_task
 from .processes import join
 from .shared import Shared, SharingRun
 from .stage_folder import DAMAGED, empty, read_json

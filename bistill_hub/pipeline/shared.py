@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BistillError, first_line
+from ..folders import check_writable
 from ..recipe import Language, Recipe
 from ..sources import file_sha256
 from ..tokenised_text import TOKENS_FILE, writing_tokens
@@ -30,7 +31,6 @@ from .counted_text import CountedText, read_text
 from .executor import acquired
 from .manifest import MANIFEST_FILE, StageRecord, complete, finished, lasting, versions
 from .order import PHASE_1, STUDENT, Stage, text_inputs
-from .preflight import check_writable
 from .stage_folder import bring_to_disk, empty
 
 SHARED_FOLDER = "shared"
