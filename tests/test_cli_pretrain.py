@@ -149,4 +149,8 @@ def test_a_folder_that_holds_a_model_is_left_alone(bistill, text, tmp_path):
 
 def test_an_output_that_is_a_file_is_refused(bistill, text, tmp_path):
     (tmp_path / "model").write_text("mine", encoding="utf-8")
-    refused(bistill(*text, "-o", tmp_path / "model", *SMALL), naming="nothing can be written there", remedy="Choose a folder")
+    refused(
+        bistill(*text, "-o", tmp_path / "model", *SMALL),
+        naming="nothing can be written there",
+        remedy="Choose a folder",
+    )

@@ -60,7 +60,7 @@ class StopWhereNotFinite(TrainerCallback):
             InputError: the model holds values that are not finite.
         """
         args.logging_nan_inf_filter = False  # it puts the mean of the others for a loss that is not finite
-        if name := _not_finite(model):
+        if name := not_finite(model):
             raise InputError(
                 f"the model to train holds values that are not finite, in {name}",
                 field="model",
@@ -124,12 +124,19 @@ def check_weights(model: nn.Module, args: TrainingArguments, update: int) -> Non
     Raises:
         NotFiniteError: a parameter holds values that are not finite.
     """
-    if name := _not_finite(model):
+    if name := not_finite(model):
         raise NotFiniteError(f"{name} holds values that are not finite after update {update}", args)
 
 
-def _not_finite(model: nn.Module) -> str | None:
-    """Name a parameter that holds values that are not finite; its extremes tell, and take no memory."""
+def not_finite(model: nn.Module) -> str | None:
+    """Name a parameter that holds values that are not finite; its extremes tell, and take no memory.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        The first such parameter's name; None where all values are finite.
+    """
     for name, parameter in model.named_parameters():
         if parameter.numel() and not all(math.isfinite(end) for end in torch.aminmax(parameter.detach())):
             return name

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..distillation.finite import not_finite
 from ..errors import InputError
 from ..model.sparse_delta import SparseDelta
 from ..recipe import TaskRecipe, TaskTeacher
 from ..student.backbones import backbone_for
 from ..tasks.task import Task
-from ..teacher import load_config, load_delta, load_tokenizer
+from ..teacher import load_config, load_delta, load_task_model, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -103,6 +104,27 @@ def check_tuned_model(
                     value=model,
                     remedy=f"name one that was tuned from this teacher, {_TUNED_HERE}",
                 )
+
+
+def check_tuned_weights(settings: TaskRecipe, task: Task) -> None:
+    """Refuse a tuned model that has no head for the task, or that nothing can be learnt from.
+
+    Args:
+        settings: What the recipe says of the task, which names a model.
+        task: The task.
+
+    Raises:
+        InputError: it cannot be loaded, lacks the head, or holds values that are not finite.
+    """
+    place, field = str(settings.teacher.model), f"tasks.{settings.name}.teacher.model"
+    model = load_task_model(task.head, place, settings.teacher.revision, tuned_by=field)
+    if name := not_finite(model):
+        raise InputError(
+            f"its {name} holds values that are not finite",
+            field=field,
+            value=place,
+            remedy=f"name a model whose training went well, {_TUNED_HERE}",
+        )
 
 
 def check_delta_labels(settings: TaskRecipe, labels: Sequence[str], delta: SparseDelta | None = None) -> None:

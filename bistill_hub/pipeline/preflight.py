@@ -22,8 +22,8 @@ from ..student.backbones import backbone_for
 from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from ..teacher import delta_place, load_config, load_delta, load_language_model, load_task_model, load_tokenizer
-from .given_teacher import check_delta_labels, check_given_teacher
+from ..teacher import delta_place, load_config, load_delta, load_language_model, load_tokenizer
+from .given_teacher import check_delta_labels, check_given_teacher, check_tuned_weights
 from .held_out import check_held_out
 from .tokenizer_classes import check_tokenizer_classes
 
@@ -100,12 +100,7 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
     check_bilingual(recipe, tokenizer)
     for settings, task in tasks:
         if settings.teacher.model is not None:
-            load_task_model(
-                task.head,
-                settings.teacher.model,
-                settings.teacher.revision,
-                tuned_by=f"tasks.{settings.name}.teacher.model",
-            )
+            check_tuned_weights(settings, task)
     if asking_for_head(recipe):
         check_head(recipe, load_language_model(recipe.teacher.model, recipe.teacher.revision) is not None)
     for field, text in texts.items():

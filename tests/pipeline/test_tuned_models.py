@@ -147,6 +147,17 @@ def test_a_model_that_was_not_tuned_from_this_teacher_is_refused_by_plan_and_run
     assert look(learning_from_labels, tmp_path / "run"), "where it does not teach, it may be any"
 
 
+def test_a_tuned_model_of_numbers_that_are_none_is_refused_before_anything_is_trained(tmp_path):
+    recipe = recipe_of(tmp_path, "ner", "bert")
+    tuned = write_tuned(tmp_path / "tuned", recipe, "ner", ORDERS["ner"])
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "tuned")
+    with torch.no_grad():
+        model.classifier.bias[0] = float("nan")
+    model.save_pretrained(tmp_path / "tuned")
+    with pytest.raises(InputError, match=r"classifier\.bias holds values that are not finite"):
+        preflight(tuned, tmp_path / "run")
+
+
 def test_a_reader_of_questions_has_no_labels_to_put_in_order(tmp_path):
     recipe = recipe_of(tmp_path, "qa", "bert")
     torch.manual_seed(5)
