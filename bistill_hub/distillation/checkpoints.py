@@ -79,19 +79,34 @@ def last_complete(folder: str | os.PathLike[str]) -> str | None:
     return None
 
 
-def remove_checkpoints(folder: str | os.PathLike[str]) -> None:
-    """Remove every checkpoint, whole or not: a training that begins anew must not go on from another one's.
-
-    Nothing else in the folder is touched.
+def whole_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
+    """Return the newest whole checkpoint; nothing is removed.
 
     Args:
         folder: The trainer's output folder; it need not exist.
     """
-    places = _by_step(folder).values()
-    for place in places:  # a removal that is killed must leave none that looks whole
-        (place / COMPLETE_FILE).unlink(missing_ok=True)
-    for place in places:
-        shutil.rmtree(place)
+    whole = {step: place for step, place in _by_step(folder).items() if (place / COMPLETE_FILE).is_file()}
+    return whole[max(whole)] if whole else None
+
+
+def refuse_earlier(found: Path | None, folder: str) -> None:
+    """Refuse to begin anew where an earlier training could be gone on with: a resume would mix them up.
+
+    Args:
+        found: What the earlier training has left; None if nothing.
+        folder: The trainer's output folder.
+
+    Raises:
+        InputError: something is there.
+    """
+    if found is not None:
+        raise InputError(
+            f"an earlier training has left {os.path.relpath(found, folder)} there",
+            field="output_dir",
+            value=folder,
+            remedy="pass resume_from_checkpoint=True to go on with it, or name another folder, or remove what is there "
+            "to begin anew",
+        )
 
 
 def _by_step(folder: str | os.PathLike[str]) -> dict[int, Path]:

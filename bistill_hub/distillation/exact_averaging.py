@@ -26,7 +26,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput, has_length, 
 
 from ..batches import PaddingCollator
 from ..errors import InputError
-from .checkpoints import check_update, last_complete, mark_complete, read_progress, remove_checkpoints
+from .checkpoints import check_update, last_complete, mark_complete, read_progress, refuse_earlier, whole_checkpoint
 from .finite import StopWhereNotFinite, check_losses, check_weights
 from .masking import asks_epoch
 from .sampling import COUNTED, Batches, GroupedByLength, RowsOrNone, SharedBatches
@@ -94,18 +94,17 @@ class ExactAveragingTrainer(Trainer, ABC):
 
         Args:
             resume_from_checkpoint: A checkpoint's folder; True goes on from the last whole one of the output folder, or
-                starts where there is none. None or False begins anew: all `checkpoint-<number>` folders in the output
-                folder are removed first, so that whatever resumes this training goes on with this one.
+                starts where there is none. None or False begins anew, which is refused where an earlier training has
+                left a checkpoint.
             kwargs: Passed on to transformers' `train`.
 
         Raises:
-            InputError: the checkpoint's updates were made of other batches, so that training cannot go on exactly; or
-                a loss or the weights are not finite.
+            InputError: the checkpoint's updates were made of other batches, so that training cannot go on exactly; it
+                is to begin anew in the folder of an earlier one; or a loss or the weights are not finite.
         """
         if not resume_from_checkpoint:
-            if self.args.should_save:
-                remove_checkpoints(str(self.args.output_dir))
-            self.accelerator.wait_for_everyone()
+            earlier = [whole_checkpoint(str(self.args.output_dir)) if self.args.should_save else None]
+            refuse_earlier(broadcast_object_list(earlier)[0], str(self.args.output_dir))
         if resume_from_checkpoint is True:
             found = [last_complete(str(self.args.output_dir)) if self.args.should_save else None]
             resume_from_checkpoint = broadcast_object_list(found)[0]

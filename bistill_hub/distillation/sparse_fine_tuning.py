@@ -24,6 +24,7 @@ from transformers.trainer_utils import TrainOutput
 from ..errors import InputError
 from ..model.sparse_delta import SparseDelta, state_sha256
 from ..student.backbones import backbone_for
+from .checkpoints import refuse_earlier
 from .exact_averaging import ExactAveragingTrainer
 from .lottery_ticket import Ticket, TicketAdamW, TicketInForce, choose_ticket, join_tickets, ticket_size
 from .sharding import refuse_sharding
@@ -148,19 +149,23 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
         Args:
             resume_from_checkpoint: True goes on after the last selection that was made, and from the last checkpoint of
                 the stage that was interrupted. The model must be the one that the interrupted run started from. None or
-                False begins anew: selections in the output folder, and all checkpoints in its folders of stages, are
-                removed first.
+                False begins anew, without selections that an earlier training has left; that is refused where one has
+                left a checkpoint.
             kwargs: Passed on to transformers' `train`.
 
         Returns:
             The last sparse stage's result.
 
         Raises:
-            InputError: the run to resume started from another model, or chose another number of entries.
+            InputError: the run to resume started from another model, or chose another number of entries; or it is to
+                begin anew in the folder of an earlier one.
         """
         resume = bool(resume_from_checkpoint)
         start = {name: p.detach().clone() for name, p in parameters_once(self.model).items()}
         record = StageRecords(Path(str(self.args.output_dir)), state_sha256(start))
+        if not resume:
+            earlier = [record.checkpoint() if self.is_world_process_zero() else None]
+            refuse_earlier(broadcast_object_list(earlier)[0], str(record.folder))
         if not resume and self.is_world_process_zero():
             record.clear()
         if not selects(self.args.density, self.args.iterations):

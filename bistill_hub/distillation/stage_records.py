@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import InputError
-from .checkpoints import remove_checkpoints
+from .checkpoints import whole_checkpoint
 from .lottery_ticket import ticket_size
 
 TICKET_FILE = "ticket.safetensors"
@@ -47,14 +47,17 @@ class StageRecords:
         self.folder = folder
         self.start_sha256 = start_sha256
 
+    def checkpoint(self) -> Path | None:
+        """A whole checkpoint of a stage that an earlier run has left; None if there is none."""
+        stages = sorted(self.folder.iterdir()) if self.folder.is_dir() else ()
+        found = [whole_checkpoint(stage) for stage in stages if _STAGE_FOLDER.fullmatch(stage.name)]
+        return next((place for place in found if place is not None), None)
+
     def clear(self) -> None:
-        """Remove what an earlier run left to go on from: its files, and the checkpoints of all its stages."""
+        """Remove the files that an earlier run left."""
         for name in (TICKET_FILE, REACHED_FILE):
             for file in self.folder.glob(name.replace(".", "*.")):
                 file.unlink()
-        for stage in self.folder.iterdir() if self.folder.is_dir() else ():
-            if _STAGE_FOLDER.fullmatch(stage.name):
-                remove_checkpoints(stage)
 
     def write(self, name: str, iteration: int, tensors: Mapping[str, Tensor], *, entries: int | None = None) -> None:
         """Write one file, whole or not at all.

@@ -1,4 +1,4 @@
-"""A training that is begun anew in a used folder, killed and resumed goes on with itself, not with the one before."""
+"""A training does not begin anew where an earlier one could be gone on with: a resume would mix them up."""
 
 import pytest
 import torch
@@ -6,9 +6,14 @@ from tiny_models import class_of
 from tiny_models import tiny_model as model_of
 from transformers import TrainerCallback, TrainingArguments
 
-from bistill_hub import BilingualDistillationArguments, BilingualDistillationTrainer, SparseTaskDistillationArguments
+from bistill_hub import (
+    BilingualDistillationArguments,
+    BilingualDistillationTrainer,
+    InputError,
+    SparseTaskDistillationArguments,
+)
 from bistill_hub.corpora import BilingualBlocks
-from bistill_hub.distillation.checkpoints import COMPLETE_FILE, last_complete, remove_checkpoints
+from bistill_hub.distillation.checkpoints import last_complete
 from bistill_hub.distillation.fine_tuning import TaskFineTuningTrainer
 from bistill_hub.distillation.language_modelling import LanguageFineTuningArguments, LanguageFineTuningTrainer
 from bistill_hub.distillation.task import SparseTaskDistillationTrainer
@@ -74,57 +79,32 @@ class Kill(TrainerCallback):
 
 
 @pytest.mark.parametrize("make", [phase_1, fine_tuning, phase_2, two_iterations, every_entry, language_delta])
-def test_what_was_begun_anew_and_killed_ends_as_if_nothing_had_been_there(tiny_model, uneven_rows, tmp_path, make):
-    def trainer_in(name, learning_rate):
-        return make(tiny_model, uneven_rows(20), str(tmp_path / name), learning_rate=learning_rate)
+def test_beginning_anew_over_an_earlier_trainings_checkpoints_is_refused(tiny_model, uneven_rows, tmp_path, make):
+    def trainer_with(learning_rate):
+        return make(tiny_model, uneven_rows(20), str(tmp_path), learning_rate=learning_rate)
 
-    def weights(trainer, **resuming):
-        trainer.train(**resuming)
-        return {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
-
-    earlier = weights(trainer_in("used", 1e-2))
-    expected = weights(trainer_in("empty", 1e-3))
-    killed = trainer_in("used", 1e-3)
+    killed = trainer_with(1e-2)
     killed.add_callback(Kill())
     with pytest.raises(KeyboardInterrupt):
         killed.train()
-    found = weights(trainer_in("used", 1e-3), resume_from_checkpoint=True)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert not all(torch.equal(earlier[name], expected[name]) for name in expected)
+    left = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    another = trainer_with(1e-3)
+    start = {name: parameter.detach().clone() for name, parameter in another.model.named_parameters()}
+    for begun in (None, False):
+        with pytest.raises(InputError, match=r"an earlier training has left \S*checkpoint-2 there") as refused:
+            another.train(resume_from_checkpoint=begun)
+        assert refused.value.field == "output_dir"
+        assert "resume_from_checkpoint=True" in refused.value.remedy
+    assert all(torch.equal(start[name], parameter) for name, parameter in another.model.named_parameters())
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == left
+    trainer_with(1e-2).train(resume_from_checkpoint=True)
 
 
-@pytest.mark.parametrize("resume", [None, False])
-def test_nothing_but_checkpoints_is_removed_from_the_folder(tiny_model, uneven_rows, tmp_path, resume):
+def test_what_is_no_whole_checkpoint_keeps_nobody_from_beginning(tiny_model, uneven_rows, tmp_path):
     kept = ["checkpoint-best/model.bin", "my-checkpoint-8/model.bin", "blocks_en/data.arrow", "checkpoint-9"]
-    for name in (*kept, "checkpoint-8/complete.json", "checkpoint-80/unfinished"):
+    for name in (*kept, "checkpoint-80/unfinished"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
-    fine_tuning(tiny_model, uneven_rows(20), str(tmp_path), learning_rate=1e-3).train(resume_from_checkpoint=resume)
+    fine_tuning(tiny_model, uneven_rows(20), str(tmp_path), learning_rate=1e-3).train()
     assert all((tmp_path / name).is_file() for name in kept)
-    checkpoints = {place.name for place in tmp_path.glob("checkpoint-*") if place.is_dir()}
-    assert checkpoints == {"checkpoint-best", "checkpoint-2", "checkpoint-4", "checkpoint-6"}
-
-
-def test_a_sparse_training_leaves_checkpoints_that_are_of_none_of_its_stages(tiny_model, uneven_rows, tmp_path):
-    for name in ("checkpoint-8", "dense-old/checkpoint-8", "sparse-3/checkpoint-8", "dense/notes"):
-        (tmp_path / name).mkdir(parents=True)
-    phase_2(tiny_model, uneven_rows(20), str(tmp_path), learning_rate=1e-3).train()
-    left = {str(place.relative_to(tmp_path)) for place in tmp_path.rglob("*-8")}
-    assert left == {"checkpoint-8", "dense-old/checkpoint-8"}
-    assert (tmp_path / "dense" / "notes").is_dir()
-
-
-def test_a_removal_that_is_killed_leaves_no_checkpoint_that_looks_whole(tmp_path, monkeypatch):
-    for step in (2, 4):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / COMPLETE_FILE).write_text("{}")
-
-    def killed(place):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("bistill_hub.distillation.checkpoints.shutil.rmtree", killed)
-        with pytest.raises(KeyboardInterrupt):
-            remove_checkpoints(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
-    assert last_complete(tmp_path) is None
+    assert last_complete(tmp_path) == str(tmp_path / "checkpoint-6")
