@@ -17,8 +17,8 @@ IN_FP32 = (
 )
 SPARSE_TEACHER = tuple(
     f"tasks.{task}.teacher.{setting}"
-    for task in ("ner", "pos")
-    for setting in ("density=0.08", "dense_epochs=1", "learning_rate=1e-3", "precision=bf16")
+    for task, rate in {"ner": "1e-3", "pos": "1e-3", "qa": "5e-4"}.items()
+    for setting in ("density=0.08", "dense_epochs=1", f"learning_rate={rate}", "precision=bf16")
 )
 
 
@@ -40,7 +40,7 @@ def as_number(text):
     ("study", "recipe", "settings", "tasks", "assignments"),
     [
         ("en-sw", "en_sw", "en-sw", "ner,pos,nli,qa", ()),
-        ("en-sw-sparse-teacher", "en_sw", "en-sw", "ner,pos", SPARSE_TEACHER),
+        ("en-sw-sparse-teacher", "en_sw", "en-sw", "ner,pos,qa", SPARSE_TEACHER),
         ("en-sw-ablations", "en_sw", "en-sw", "ner", IN_FP32),
         ("en-yo", "en_yo_mmbert", "en-yo", "ner", ()),
     ],

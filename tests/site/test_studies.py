@@ -49,7 +49,7 @@ def test_a_study_that_is_a_run_is_planned_with_its_settings(place):
 
 def test_a_study_that_is_a_comparison_tells_what_is_to_do(place):
     comparisons = [words for words in COMMANDS if words[:2] == ["bistill", "compare"]]
-    assert len(comparisons) == 8
+    assert len(comparisons) == 9
     for words in comparisons:
         output = given([*words], "--dry-run", "--quiet")
         for name in words[words.index("--against") + 1].split(","):
