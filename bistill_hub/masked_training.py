@@ -6,20 +6,20 @@ checkpoint; a batch is fetched ahead of the update, so that it is the state afte
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
 from .distillation.checkpoints import last_complete
 from .distillation.exact_averaging import ExactAveragingTrainer
 
-_MASKS_FILE = "masks.pt"
+_MASKS_FILE = "masks.safetensors"
 _NO_LABEL = -100
 _REMEMBERED = 4
 """Batches of which the state is kept: one is fetched ahead."""
@@ -67,8 +67,8 @@ class MaskedTrainer(ExactAveragingTrainer):
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_complete(str(self.args.output_dir))
         if resume_from_checkpoint:
-            batches, state = torch.load(Path(str(resume_from_checkpoint), _MASKS_FILE), weights_only=True)
-            self.data_collator.go_on_after(batches, state)
+            masks = load_file(Path(str(resume_from_checkpoint), _MASKS_FILE))
+            self.data_collator.go_on_after(int(masks["batches"]), masks["state"])
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def term_counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -83,4 +83,5 @@ class MaskedTrainer(ExactAveragingTrainer):
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         batches = self.state.global_step
-        torch.save((batches, self.data_collator.state_after(batches)), os.path.join(output_dir, _MASKS_FILE))
+        masks = {"batches": torch.tensor(batches), "state": self.data_collator.state_after(batches)}
+        save_file(masks, Path(output_dir, _MASKS_FILE))
