@@ -34,12 +34,8 @@ DISTILBERT: Changes = {
     "bilingual.masked_share": _HIDDEN_SHARE,
     "student.keep_language_modelling_head": True,
 }
-MINILM: Changes = {
-    **_NO_GENERAL_LOSS,
-    **_FOR_ALL_LANGUAGES,
-    "bilingual.relations_weight": 1.0,
-    "bilingual.masked_share": 0.0,
-}
+RELATIONS: Changes = {**_NO_GENERAL_LOSS, "bilingual.relations_weight": 1.0, "bilingual.masked_share": 0.0}
+MINILM: Changes = {**RELATIONS, **_FOR_ALL_LANGUAGES}
 SCRATCH: Changes = {
     **_NO_GENERAL_LOSS,
     "student.initialisation": "random",

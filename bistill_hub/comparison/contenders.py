@@ -16,6 +16,7 @@ from .changes import (
     DISTILBERT,
     MINILM,
     NO_PHASE_1,
+    RELATIONS,
     SCRATCH,
     Changes,
     every_nth_layer,
@@ -246,6 +247,13 @@ CONTENDERS: Mapping[str, Contender] = {
             group="ablation",
             source=_LT_SFT,
             changes=from_labels,
+        ),
+        Contender(
+            name="student_relations",
+            label="student by relations + phase 2",
+            group="ablation",
+            source=_WANG,
+            changes=fixed(RELATIONS),
         ),
         Contender(
             name="distilbert_style",

@@ -3,7 +3,7 @@
 Ansell et al. 2023 say that a bilingual student loses little of its teacher's score in the target language, that it is
 ahead of multilingual students, and far ahead of a model from scratch. What it gives up against trimming the vocabulary
 alone (Abdaoui et al. 2020) is told beside them, with how much smaller it is for that. The same share of the teacher's
-score is looked for in students that are tuned in other ways; those are marked as not the paper's.
+score is looked for in students that are taught in other ways; those are marked as not the paper's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXPECTED: Mapping[int, float] = {2: 0.97, 3: 0.94}
 teacher's layers it has one. The paper has "minimal degradation" without a number; these are this project's."""
 
 _PAPERS = (STUDENT_NAME, "lrf_2", "lrf_3")
-_TUNED_OTHERWISE = ("student_fine_tuned", "student_sft", "target_text", "lrf_3_target_text")
+_TAUGHT_OTHERWISE = ("student_fine_tuned", "student_sft", "student_relations", "target_text", "lrf_3_target_text")
 _BEHIND = ("distilbert_style", "minilmv2_style", "distilmbert", "multilingual_minilmv2", "from_scratch")
 _TRIMMED = "trimmed_teacher"
 
@@ -85,7 +85,7 @@ def findings_of(scores: Sequence[Score]) -> tuple[Finding, ...]:
 
 def _kept(by_name: Mapping[str, Score]) -> Iterator[Finding]:
     teacher = by_name.get(TEACHER)
-    for name in (*_PAPERS, *_TUNED_OTHERWISE):
+    for name in (*_PAPERS, *_TAUGHT_OTHERWISE):
         ours = by_name.get(name)
         if ours is None or teacher is None or ours.to_teacher is None:
             continue

@@ -44,13 +44,12 @@ DISTILBERT = {
     "bilingual.cosine_weight": 1.0,
     "bilingual.masked_share": 0.15,
 }
-MINILM = {
-    "student.vocabulary": "whole",
-    "further_languages": ["fr"],
+RELATIONS = {
     "bilingual.attention_weight": 0.0,
     "bilingual.hidden_weight": 0.0,
     "bilingual.relations_weight": 1.0,
 }
+MINILM = {**RELATIONS, "student.vocabulary": "whole", "further_languages": ["fr"]}
 SCRATCH = {
     "student.initialisation": "random",
     "bilingual.attention_weight": 0.0,
@@ -80,6 +79,7 @@ EXPECTED = {
     },
     "student_fine_tuned": FINE_TUNED,
     "student_sft": of_tasks(learns_from="labels"),
+    "student_relations": RELATIONS,
     "distilbert_style": DISTILBERT,
     "distilbert_style_fine_tuned": {**DISTILBERT, **FINE_TUNED},
     "minilmv2_style": MINILM,
