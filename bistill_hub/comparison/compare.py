@@ -16,8 +16,10 @@ from ..pipeline.preflight import TaskData, preflight, read_task
 from ..recipe import Recipe
 from ..tasks import get_task
 from ..teacher import load_config
+from .beside import Beside, each_beside_each
 from .changes import Changes
 from .contenders import ALWAYS, CONTENDERS, Contender, chosen, own_recipe
+from .counted import counted_tests
 from .derived import derived_recipes, refuse_fixed
 from .figure import FIGURES_FOLDER, draw_comparison
 from .memory import ROWS_FILE, Remembered, read_rows, remember
@@ -194,6 +196,7 @@ def find(recipe: Recipe, folder: Path, data: Mapping[str, TaskData]) -> Comparis
     remembered = read_rows(folder, recipe)
     own = own_recipe(recipe)
     scores: list[Score] = []
+    beside: list[Beside] = []
     missing: list[Asked] = []
     failed: dict[Asked, str] = {}
     for task in dict.fromkeys(row.task for row in remembered):
@@ -209,8 +212,17 @@ def find(recipe: Recipe, folder: Path, data: Mapping[str, TaskData]) -> Comparis
                 else:
                     missing.append(asked)
         if read is not None:
-            scores += scores_of(own, read, done)
-    return Comparison(recipe=own, rows=tuple(remembered), scores=tuple(scores), missing=tuple(missing), failed=failed)
+            tests = counted_tests(own, read, done)
+            scores += scores_of(tests)
+            beside += each_beside_each(tests)
+    return Comparison(
+        recipe=own,
+        rows=tuple(remembered),
+        scores=tuple(scores),
+        beside=tuple(beside),
+        missing=tuple(missing),
+        failed=failed,
+    )
 
 
 def _records(entry: Remembered, data: TaskData | None, folder: Path) -> dict[Asked, StageRecord | None]:

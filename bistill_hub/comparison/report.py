@@ -1,4 +1,4 @@
-"""`comparison.md`, `.csv` and `.json`: one table of all that is finished, and what is not."""
+"""`comparison.md`, `.csv` and `.json`: one table of all that is finished, and what is not; and `beside.csv`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..recipe import Recipe
+from .beside import Beside
 from .changes import TUNING
 from .contenders import CONTENDERS, STUDENT_NAME, TEACHER, differences
 from .findings import COLUMNS, Finding, cells, findings_of, verdict
@@ -22,6 +23,7 @@ from .table import COVERAGE, RESAMPLES, Score
 VERSION = 1
 _SIZES = ("layers", "vocabulary", "parameters", "flops_per_token", "flops_length")
 NAME = "comparison"
+BESIDE_FILE = "beside.csv"
 FINDINGS = "## What the paper found, and what is so here"
 FINDINGS_NOTE = (
     "On the target language. *Yes* and *no* where the whole interval lies on one side of what is expected, *open* "
@@ -39,6 +41,7 @@ class Comparison:
         recipe: The pair's recipe, further languages left out.
         rows: What was ever asked for.
         scores: What is finished, averaged over seeds.
+        beside: Each contender beside each other, as far as they are finished.
         missing: What is asked for, not finished, and has not failed.
         failed: What went wrong, by row.
     """
@@ -46,6 +49,7 @@ class Comparison:
     recipe: Recipe
     rows: tuple[Remembered, ...]
     scores: tuple[Score, ...]
+    beside: tuple[Beside, ...]
     missing: tuple[Asked, ...]
     failed: Mapping[Asked, str]
 
@@ -93,9 +97,10 @@ class Comparison:
 
 
 def write_comparison(folder: Path, found: Comparison) -> None:
-    """Write the three files: equal findings give equal bytes."""
+    """Write the four files: equal findings give equal bytes."""
     _write(folder / f"{NAME}.json", json.dumps(to_json(found), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     _write(folder / f"{NAME}.csv", to_csv(found))
+    _write(folder / BESIDE_FILE, beside_csv(found))
     _write(folder / f"{NAME}.md", to_markdown(found))
 
 
@@ -169,11 +174,20 @@ def to_csv(found: Comparison) -> str:
         fields |= {"group": CONTENDERS[score.contender].group, "synthetic": found.recipe.synthetic}
         fields["task_teacher"] = found.task_teachers(score.contender)[score.task]
         lines.append(fields)
+    return _lines(lines)
+
+
+def beside_csv(found: Comparison) -> str:
+    """Give a line for every two contenders on every test set, differences as fractions unrounded."""
+    return _lines([{**asdict(each), "seeds": " ".join(map(str, each.seeds))} for each in found.beside])
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    if lines:
-        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(lines)
+        writer.writerows(rows)
     return text.getvalue()
 
 

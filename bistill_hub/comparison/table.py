@@ -6,7 +6,7 @@ All of it is computed from kept predictions and labelled data; no model is loade
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..evaluation.bootstrap import bootstrap_scores, interval
-from ..evaluation.kept import read_predictions
 from ..evaluation.paired import Paired, paired_intervals
 from ..evaluation.size import Size
-from ..pipeline.manifest import StageRecord
-from ..pipeline.preflight import TaskData
-from ..recipe import Recipe
 from .contenders import STUDENT_NAME, TEACHER
-from .scoring import predictions_file, tests_of
+from .counted import CountedTest, MainScore, Statistics
 
 RESAMPLES = 1000
 COVERAGE = 0.95
@@ -71,63 +67,42 @@ class Score:
     size: Size
 
 
-Finished = Mapping[str, Mapping[int, StageRecord]]
-"""By contender and seed the record of the stage that scored it, all of one task."""
-
-MainScore = Callable[[Any], NDArray[np.float64]]
-Statistics = NDArray[np.int64 | np.float64]
-
-
-def scores_of(recipe: Recipe, task: TaskData, done: Finished) -> list[Score]:
+def scores_of(tests: Sequence[CountedTest]) -> list[Score]:
     """Average and compare what is finished of a task.
 
     Args:
-        recipe: The pair's recipe.
-        task: The task's data.
-        done: What is finished, in the order of tables.
+        tests: The task's tests, as `counted_tests` gives them.
 
     Returns:
         Contender after contender, the source test and then the target test of each.
-
-    Raises:
-        ValueError: predictions were lost or do not belong to the test set.
     """
-    found: dict[tuple[str, str], Score] = {}
-    for role, language, source in tests_of(recipe, task):
-        dataset = task.task.read(source)
-        trivial = task.task.statistics(dataset, task.task.trivial(dataset, task.labels, task.train))
-        counted = {
-            name: {
-                seed: task.task.statistics(dataset, read_predictions(predictions_file(record.folder, language.code)))
-                for seed, record in by_seed.items()
-            }
-            for name, by_seed in done.items()
-            if by_seed
-        }
-        for name, by_seed in counted.items():
-            record = next(iter(done[name].values()))
-            by_score = tuple(float(task.task.main_score(each.sum(axis=0))) for each in by_seed.values())
-            low, high = mean_interval(list(by_seed.values()), task.task.main_score)
-            found[name, role] = Score(
-                contender=name,
-                task=task.recipe.name,
-                role=role,
-                language=language.code,
-                dataset=source.name,
-                metric=task.task.main_metric,
-                n=len(dataset),
-                seeds=tuple(by_seed),
-                by_seed=by_score,
-                score=statistics.fmean(by_score),
-                low=low,
-                high=high,
-                deviation=statistics.stdev(by_score) if len(by_score) > 1 else None,
-                trivial=float(task.task.main_score(trivial.sum(axis=0))),
-                to_teacher=_against(TEACHER, name, counted, trivial, task.task.main_score),
-                to_student=_against(STUDENT_NAME, name, counted, trivial, task.task.main_score),
-                size=Size(**record.facts["size"]),
-            )
-    return [found[name, role] for name in done for role in ("source", "target") if (name, role) in found]
+    names = list(dict.fromkeys(name for test in tests for name in test.by_contender))
+    return [_score(test, name) for name in names for test in tests if name in test.by_contender]
+
+
+def _score(test: CountedTest, name: str) -> Score:
+    by_seed = test.by_contender[name]
+    by_score = tuple(float(test.main_score(each.sum(axis=0))) for each in by_seed.values())
+    low, high = mean_interval(list(by_seed.values()), test.main_score)
+    return Score(
+        contender=name,
+        task=test.task,
+        role=test.role,
+        language=test.language,
+        dataset=test.dataset,
+        metric=test.metric,
+        n=test.n,
+        seeds=tuple(by_seed),
+        by_seed=by_score,
+        score=statistics.fmean(by_score),
+        low=low,
+        high=high,
+        deviation=statistics.stdev(by_score) if len(by_score) > 1 else None,
+        trivial=float(test.main_score(test.trivial.sum(axis=0))),
+        to_teacher=_against(TEACHER, name, test),
+        to_student=_against(STUDENT_NAME, name, test),
+        size=test.sizes[name],
+    )
 
 
 def mean_interval(by_seed: Sequence[Statistics], main_score: MainScore) -> tuple[float, float]:
@@ -180,15 +155,9 @@ def _side_by_side(by_seed: Sequence[Statistics]) -> Statistics:
     return np.concatenate([np.asarray(each) for each in by_seed], axis=1)
 
 
-def _against(
-    other: str,
-    name: str,
-    counted: Mapping[str, Mapping[int, Statistics]],
-    trivial: Statistics,
-    main_score: MainScore,
-) -> Paired | None:
+def _against(other: str, name: str, test: CountedTest) -> Paired | None:
     """Compare with another contender; None with itself, and where that lacks one of the seeds."""
-    ours, theirs = counted[name], counted.get(other, {})
+    ours, theirs = test.by_contender[name], test.by_contender.get(other, {})
     if other == name or not set(ours) <= set(theirs):
         return None
-    return compare_means(list(ours.values()), [theirs[seed] for seed in ours], trivial, main_score)
+    return compare_means(list(ours.values()), [theirs[seed] for seed in ours], test.trivial, test.main_score)

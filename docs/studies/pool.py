@@ -24,14 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from bistill_hub.cli.recipe_options import load_compared
+from bistill_hub.comparison.beside import Beside, each_beside_each
 from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, own_recipe
+from bistill_hub.comparison.counted import Finished, counted_tests
 from bistill_hub.comparison.derived import derived_recipes
 from bistill_hub.comparison.figure import FIGURES_FOLDER, draw_comparison
 from bistill_hub.comparison.memory import Remembered, read_rows
 from bistill_hub.comparison.report import FINDINGS, NAME, Comparison, write_comparison
 from bistill_hub.comparison.rows import Row, finished_stages, rows_of, score_name
 from bistill_hub.comparison.scoring import predictions_file, tests_of
-from bistill_hub.comparison.table import Finished, Score, scores_of
+from bistill_hub.comparison.table import Score, scores_of
 from bistill_hub.errors import InputError
 from bistill_hub.evaluation.kept import read_predictions
 from bistill_hub.pipeline.manifest import StageRecord, versions
@@ -224,7 +226,7 @@ def read_pool(pool: Path) -> list[Kept]:
 
 
 def table(pool: Path, output: Path, recipe: Recipe, own: dict[str, dict[str, Any]]) -> Comparison:
-    """Write `comparison.md`, `.csv`, `.json`, the figures and `metrics.csv` of all rows of a pool.
+    """Write `comparison.md`, `.csv`, `.json`, `beside.csv`, the figures and `metrics.csv` of all rows of a pool.
 
     Args:
         pool: The pool.
@@ -237,6 +239,7 @@ def table(pool: Path, output: Path, recipe: Recipe, own: dict[str, dict[str, Any
     """
     kept = read_pool(pool)
     scores: list[Score] = []
+    beside: list[Beside] = []
     remembered: list[Remembered] = []
     metrics: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as place:
@@ -252,9 +255,18 @@ def table(pool: Path, output: Path, recipe: Recipe, own: dict[str, dict[str, Any
                 done.setdefault(row.contender, {})[row.seed] = record
             for each in recipes:
                 remembered.append(Remembered(each, name, recipes[each], tuple(done.get(each, {})), {}))
-            scores += scores_of(own_recipe(recipe), data, done)
+            tests = counted_tests(own_recipe(recipe), data, done)
+            scores += scores_of(tests)
+            beside += each_beside_each(tests)
             metrics += _metrics_of(own_recipe(recipe), data, done)
-    found = Comparison(recipe=own_recipe(recipe), rows=tuple(remembered), scores=tuple(scores), missing=(), failed={})
+    found = Comparison(
+        recipe=own_recipe(recipe),
+        rows=tuple(remembered),
+        scores=tuple(scores),
+        beside=tuple(beside),
+        missing=(),
+        failed={},
+    )
     output.mkdir(parents=True, exist_ok=True)
     write_comparison(output, found)
     draw_comparison(found.scores, output / FIGURES_FOLDER, synthetic=recipe.synthetic)

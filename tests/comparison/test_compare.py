@@ -144,8 +144,18 @@ def test_intervals_come_from_kept_predictions_with_the_same_draws_for_all_seeds(
     )
 
 
-def test_the_three_files_say_the_same(compared):
+def test_the_files_say_the_same(compared):
     found, folder = compared
+    pairs = list(csv.DictReader((folder / "beside.csv").open()))
+    assert {(each["contender"], each["beside"]) for each in pairs} == {
+        *((name, "teacher") for name in ("trimmed_teacher", "student", "no_phase_1")),
+        *((name, "trimmed_teacher") for name in ("student", "no_phase_1")),
+        ("no_phase_1", "student"),
+    }
+    for each in pairs:
+        by_name = {score.contender: score.score for score in found.scores if score.role == each["role"]}
+        difference = by_name[each["contender"]] - by_name[each["beside"]]
+        assert float(each["difference"]) == pytest.approx(difference)
     content = json.loads((folder / "comparison.json").read_text())
     lines = list(csv.DictReader((folder / "comparison.csv").open()))
     assert [each["score"] for each in content["scores"]] == [score.score for score in found.scores]

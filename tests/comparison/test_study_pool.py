@@ -7,7 +7,7 @@ import pytest
 from studies import FOLDER, load_script, name_data, on_real_data
 
 from bistill_hub.cli.recipe_options import load_compared
-from bistill_hub.comparison.report import NAME
+from bistill_hub.comparison.report import BESIDE_FILE, NAME
 
 IN_FP32 = (
     "bilingual.precision=fp32",
@@ -56,10 +56,11 @@ def test_tables_and_page_are_those_of_the_kept_predictions(
     shutil.copyfile(folder.with_suffix(".md"), page)
     script.table(folder / "pool", output, pair, own)
     script.onto_page(page, output, folder / "pool")
-    ours, theirs = (rows_of(place / f"{NAME}.csv") for place in (output, folder))
-    assert len(ours) == len(theirs) > 2
-    for one, other in zip(ours, theirs, strict=True):
-        assert one == pytest.approx(other)
+    for name in (f"{NAME}.csv", BESIDE_FILE):
+        ours, theirs = (rows_of(place / name) for place in (output, folder))
+        assert len(ours) == len(theirs) > 2
+        for one, other in zip(ours, theirs, strict=True):
+            assert one == pytest.approx(other)
     assert page.read_text() == folder.with_suffix(".md").read_text()
 
 

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bistill_hub.comparison.beside import each_beside_each
+from bistill_hub.comparison.counted import CountedTest, counted_tests
 from bistill_hub.comparison.table import RESAMPLES, averaged, compare_means, mean_interval, scores_of
 from bistill_hub.evaluation.kept import write_predictions
 from bistill_hub.evaluation.paired import paired_intervals
@@ -139,7 +141,9 @@ def test_scores_are_computed_from_kept_predictions_and_compared_with_the_same_se
     recipe, data = task
     right, half = record(tmp_path / "right", GOLD), record(tmp_path / "half", WRONG)
     found = scores_of(
-        recipe, data, {"teacher": {0: right, 2: right}, "student": {0: half, 2: right}, "lrf_3": {1: half}}
+        counted_tests(
+            recipe, data, {"teacher": {0: right, 2: right}, "student": {0: half, 2: right}, "lrf_3": {1: half}}
+        )
     )
     student = {score.role: score for score in found if score.contender == "student"}
     half_f1 = 2 * 1 / (2 + 3)  # of three entities one is found, one is of the wrong type, one is missed
@@ -158,7 +162,58 @@ def test_scores_are_computed_from_kept_predictions_and_compared_with_the_same_se
     assert (other.seeds, other.deviation, other.to_teacher, other.to_student) == ((1,), None, None, None)
 
 
+def counted(by_contender):
+    return CountedTest(
+        task="ner",
+        role="target",
+        language="sw",
+        dataset="test",
+        n=30,
+        metric="f1",
+        main_score=f1,
+        trivial=counts(np.random.default_rng(1), 30, 0.1),
+        by_contender=by_contender,
+        sizes=dict.fromkeys(by_contender, Size(**SIZE)),
+    )
+
+
+def test_each_beside_each_is_what_resamples_drawn_one_by_one_give_with_the_seeds_that_both_have():
+    rng = np.random.default_rng(7)
+    seeds = {"teacher": (0, 1, 2), "student": (0, 1, 2), "lrf_3": (2, 1), "from_scratch": (5,)}  # the last shares none
+    of = {name: {seed: counts(rng, 30, 0.4 + 0.1 * seed) for seed in known} for name, known in seeds.items()}
+    test = counted(of)
+    found = {(each.contender, each.beside): each for each in each_beside_each([test])}
+    assert list(found) == [("student", "teacher"), ("lrf_3", "teacher"), ("lrf_3", "student")], (
+        "the last shares no seed"
+    )
+    third = found["lrf_3", "student"]
+    assert (third.task, third.role, third.language, third.seeds) == ("ner", "target", "sw", (2, 1))
+    models = [[of[name][seed] for seed in (1, 2)] for name in ("lrf_3", "student")]
+    drawn = one_by_one(models, 30)
+    assert (third.low, third.high) == pytest.approx(middle(drawn[:, 0] - drawn[:, 1]))
+    ours, theirs = ([float(f1(each.sum(axis=0))) for each in model] for model in models)
+    assert third.difference == pytest.approx(fmean(ours) - fmean(theirs))
+    assert third.seeds_ahead == sum(one > other for one, other in zip(ours, theirs, strict=True))
+
+
+def test_each_beside_each_says_what_the_columns_of_the_table_say():
+    rng = np.random.default_rng(8)
+    names = ("teacher", "student", "lrf_3")
+    test = counted({name: {seed: counts(rng, 30, rng.random()) for seed in (0, 1)} for name in names})
+    scores = {score.contender: score for score in scores_of([test])}
+    found = {(each.contender, each.beside): each for each in each_beside_each([test])}
+    for ours, theirs, column in (
+        ("student", "teacher", "to_teacher"),
+        ("lrf_3", "teacher", "to_teacher"),
+        ("lrf_3", "student", "to_student"),
+    ):
+        one, paired = found[ours, theirs], getattr(scores[ours], column)
+        assert (one.difference, one.low, one.high) == pytest.approx(
+            (paired.difference, paired.difference_low, paired.difference_high)
+        )
+
+
 def test_predictions_of_another_test_set_are_refused(task, tmp_path):
     recipe, data = task
     with pytest.raises(ValueError, match="predictions for 2 sentences, gold tags for 4"):
-        scores_of(recipe, data, {"teacher": {0: record(tmp_path / "short", GOLD[:2])}})
+        counted_tests(recipe, data, {"teacher": {0: record(tmp_path / "short", GOLD[:2])}})
