@@ -17,6 +17,7 @@ from ..recipe import Recipe
 from ..tasks import get_task
 from ..teacher import load_config
 from .beside import Beside, each_beside_each
+from .beside_figure import draw_beside
 from .changes import Changes
 from .contenders import ALWAYS, CONTENDERS, Contender, chosen, own_recipe
 from .counted import counted_tests
@@ -85,6 +86,7 @@ def compare(
             found = find(recipe, folder, data)
             write_comparison(folder, found)
             draw_comparison(found.scores, folder / FIGURES_FOLDER, synthetic=recipe.synthetic)
+            draw_beside(found.beside, folder / FIGURES_FOLDER, synthetic=recipe.synthetic)
         return found
 
     with locked(folder, patience=PATIENCE):

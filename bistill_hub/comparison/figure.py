@@ -71,7 +71,7 @@ def draw_comparison(scores: Sequence[Score], folder: Path, *, synthetic: bool) -
     for task in dict.fromkeys(score.task for score in scores if score.role == "target"):
         drawn = [score for score in scores if (score.task, score.role) == (task, "target")]
         file = folder / f"{task}.png"
-        _save(comparison_figure(drawn, synthetic=synthetic), file)
+        save_figure(comparison_figure(drawn, synthetic=synthetic), file)
         files.append(file)
     return files
 
@@ -93,7 +93,7 @@ def comparison_figure(scores: Sequence[Score], *, synthetic: bool) -> Figure:
     if not scores:
         raise InputError("there is nothing to draw", field="scores", value=[], remedy="leave the picture out")
     first = scores[0]
-    with _style():
+    with drawing_style():
         height = _panel_height(scores) + _AROUND
         layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
         figure = Figure(figsize=(_WIDTH, height), facecolor=BACKGROUND, layout=layout)
@@ -243,7 +243,7 @@ def _plain(text: str) -> str:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def drawing_style() -> Iterator[None]:
     """Use matplotlib's own settings and the package's colours, whatever the user has set."""
     from matplotlib import style
 
@@ -253,6 +253,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _save(figure: Figure, file: str | os.PathLike[str]) -> None:
-    with _style():
+def save_figure(figure: Figure, file: str | os.PathLike[str]) -> None:
+    """Write a PNG; equal figures give equal bytes."""
+    with drawing_style():
         figure.savefig(file, format="png", dpi=150, metadata={"Software": None})

@@ -25,6 +25,7 @@ from typing import Any
 
 from bistill_hub.cli.recipe_options import load_compared
 from bistill_hub.comparison.beside import Beside, each_beside_each
+from bistill_hub.comparison.beside_figure import draw_beside
 from bistill_hub.comparison.contenders import ALWAYS, CONTENDERS, own_recipe
 from bistill_hub.comparison.counted import Finished, counted_tests
 from bistill_hub.comparison.derived import derived_recipes
@@ -270,6 +271,7 @@ def table(pool: Path, output: Path, recipe: Recipe, own: dict[str, dict[str, Any
     output.mkdir(parents=True, exist_ok=True)
     write_comparison(output, found)
     draw_comparison(found.scores, output / FIGURES_FOLDER, synthetic=recipe.synthetic)
+    draw_beside(found.beside, output / FIGURES_FOLDER, synthetic=recipe.synthetic)
     with (output / METRICS_FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["task", "language", "contender", "seed", "metric", "value"], lineterminator="\n")
         writer.writeheader()
@@ -309,7 +311,7 @@ def onto_page(page: Path, output: Path, pool: Path) -> None:
         InputError: the page lacks a mark.
     """
     text = page.read_text(encoding="utf-8")
-    pictures = sorted((output / FIGURES_FOLDER).glob("*.png"))
+    pictures = sorted((output / FIGURES_FOLDER).glob("*.png"), key=lambda picture: picture.stem)
     shown = [f"![{picture.stem}]({picture.relative_to(page.parent).as_posix()})" for picture in pictures]
     tables = (output / f"{NAME}.md").read_text(encoding="utf-8").split("\n", 1)[1].strip()
     if BEGIN_FINDINGS in text and (section := _FINDINGS_SECTION.search(tables)):
