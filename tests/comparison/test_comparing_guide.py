@@ -68,7 +68,7 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
     folder = place / "runs" / "compared"
     told = files_in(folder)
     named = re.findall(r"^\| `([\w./]+)` \| ", GUIDE.partition("## What is written")[2], re.MULTILINE)
-    assert len(named) == 6
+    assert len(named) == 8
     for name in named:
         assert name.replace("TASK", "ner") in told or (folder / name).is_dir(), name
     assert len(list((folder / "stages").glob("ner-scores-*"))) == 4
