@@ -67,7 +67,7 @@ def test_the_guides_commands_and_snippets_in_their_order(place, capsys):
     given(first, "--quiet")
     folder = place / "runs" / "compared"
     told = files_in(folder)
-    named = re.findall(r"^\| `([\w./]+)` \| ", GUIDE.partition("## What is written")[2], re.MULTILINE)
+    named = re.findall(r"^\| `([\w./-]+)` \| ", GUIDE.partition("## What is written")[2], re.MULTILINE)
     assert len(named) == 8
     for name in named:
         assert name.replace("TASK", "ner") in told or (folder / name).is_dir(), name
