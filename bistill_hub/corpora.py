@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from .errors import InputError
+from .power_cuts import put_in_place
 from .sources import TextSource
 from .student.token_counts import encode_in_batches, plain_backend
 from .tokenised_text import KnownTokens, LineIds
@@ -163,7 +164,7 @@ def write_blocks(
                 raise InputError(
                     "there is no text", field="corpus", remedy="name a source with at least one non-empty line"
                 )
-            unfinished.replace(file)
+            put_in_place(unfinished, file)
         finally:
             unfinished.unlink(missing_ok=True)
     return datasets.Dataset.from_file(str(file))
@@ -192,7 +193,7 @@ def _is_made_of(file: Path, made_of: bytes) -> bool:
     try:
         with pa.memory_map(str(file)) as source:
             metadata = pa.ipc.open_stream(source).read_all().schema.metadata or {}
-    except pa.ArrowException:  # cut short or damaged by somebody else
+    except (pa.ArrowException, OSError):  # cut short or damaged by somebody else; Arrow says either
         return False
     return bool(metadata.get(_MADE_OF) == made_of)
 

@@ -78,7 +78,8 @@ class MaskedTrainer(ExactAveragingTrainer):
     def loss_terms(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
         """Return the cross-entropy of the hidden tokens, and the outputs."""
         outputs = model(**inputs)
-        return {"masked": outputs.loss}, outputs
+        hides = (inputs["labels"] != _NO_LABEL).any()
+        return {"masked": torch.where(hides, outputs.loss, 0.0)}, outputs  # nothing hidden: the mean is 0, not 0/0
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

@@ -110,9 +110,9 @@ def pretrain(
 
     Raises:
         InputError: no source, a missing or empty file, text without a line, a vocabulary too small for the text's
-            characters, a tokenizer without a special token, several processes, or a folder that holds a model, cannot
-            be written, or holds an interrupted training that was begun with something else. All of it is found before
-            the training. Or the training has come to values that are not finite.
+            characters, a tokenizer without a special token, several processes or GPUs, or a folder that holds a model,
+            cannot be written, or holds an interrupted training that was begun with something else. All of it is found
+            before the training. Or the training has come to values that are not finite.
         BistillError: no room is left; the same call goes on once there is.
     """
     output_dir = Path(output_dir)
@@ -126,6 +126,8 @@ def pretrain(
             f"it has no {', '.join(missing)}", field="tokenizer", remedy="give one of a masked language model"
         )
     _check_one_process()
+    if settings.steps:
+        _check_one_gpu()
     prepare_folder(output_dir)
     texts = {language: list(source.lines()) for language, source in sources.items()}
     _refuse_empty(texts, sources)
@@ -295,6 +297,16 @@ def _check_one_process() -> None:
             field="WORLD_SIZE",
             value=processes,
             remedy="start it without torchrun or accelerate launch",
+        )
+
+
+def _check_one_gpu() -> None:
+    if (gpus := torch.cuda.device_count()) > 1:
+        raise InputError(
+            "a model is pre-trained on one GPU",
+            field="CUDA_VISIBLE_DEVICES",
+            value=f"{gpus} GPUs",
+            remedy="show it a single one: CUDA_VISIBLE_DEVICES=0",
         )
 
 

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from .distillation.finite import NotFiniteError
 from .errors import InputError
 from .folders import check_writable
+from .power_cuts import bring_to_disk, put_in_place
 
 WORK_FOLDER = "training.unfinished"
 """In the output folder until the model is there."""
@@ -77,7 +78,7 @@ def _begin(work: Path, inputs: Mapping[str, Any]) -> None:
     if not file.is_file():
         unfinished = file.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(inputs), encoding="utf-8")
-        unfinished.replace(file)
+        put_in_place(unfinished, file)
     elif json.loads(file.read_text(encoding="utf-8")) != inputs:
         raise InputError(
             "a training was interrupted there that was begun with other settings, text or versions",
@@ -87,7 +88,7 @@ def _begin(work: Path, inputs: Mapping[str, Any]) -> None:
 
 
 def hand_over(written: Path, folder: Path) -> None:
-    """Move a model that is whole to where it belongs.
+    """Move a model that is whole to where it belongs, and have all of it on the disk.
 
     Its configuration comes last, without which nothing takes the rest for a model.
 
@@ -95,5 +96,8 @@ def hand_over(written: Path, folder: Path) -> None:
         written: Where it was written to, on the same disk.
         folder: The output folder; files of the same names are replaced.
     """
-    for file in sorted(written.iterdir(), key=lambda file: (file.name == "config.json", file.name)):
+    files = sorted(written.iterdir(), key=lambda file: (file.name == "config.json", file.name))
+    bring_to_disk(written, files)
+    for file in files:
         file.replace(folder / file.name)
+    bring_to_disk(folder, ())

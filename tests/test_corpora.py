@@ -188,6 +188,7 @@ def test_the_blocks_of_the_same_corpus_are_taken_as_they_are_and_of_another_made
         (lambda: file.write_text("w5 w6 w7\nw8 w9\n"), new, 6),
         (lambda: replace(blocks, blocks.read_bytes()[:100]), new, 6),
         (lambda: replace(blocks, b""), new, 6),
+        (lambda: replace(blocks, blocks.read_bytes()[:-24]), new, 6),
     ):
         change()
         before = identity(folder)

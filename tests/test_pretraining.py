@@ -180,6 +180,14 @@ class TestTraining:
         assert ended.value.file == str(tmp_path)
         assert not list(tmp_path.iterdir()), "nothing is left that a lower rate would be refused for"
 
+    def test_a_batch_in_which_nothing_is_hidden_has_nothing_to_learn_and_ends_nothing(self, sources, tmp_path):
+        few = settings(steps=20, batch_size=1, max_length=8)
+        folder = pretrain(sources, tmp_path, few, progress=False)
+        losses = [entry["loss"] for entry in json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))["losses"]]
+        assert len(losses) == 20
+        assert 0.0 in losses
+        assert max(losses) > 1
+
     def test_sources_of_unequal_size_give_the_same_number_of_blocks(self):
         short, long = [[1], [2]], [[index] for index in range(10, 20)]
         schedule = pretraining._Schedule([short, long], 20, seed=0)
@@ -215,6 +223,12 @@ class TestRefusals:
         monkeypatch.setenv("WORLD_SIZE", "2")
         with pytest.raises(InputError, match="WORLD_SIZE = 2: a model is pre-trained by one process"):
             pretrain(sources, tmp_path / "out", settings())
+
+    def test_several_gpus(self, sources, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        with pytest.raises(InputError, match=r"CUDA_VISIBLE_DEVICES = '2 GPUs': .* on one GPU. Show it a single one"):
+            pretrain(sources, tmp_path / "out", settings(steps=1))
+        assert not (tmp_path / "out").exists()
 
     def test_missing_file(self, tmp_path):
         with pytest.raises(InputError, match=r"sources\.sw = .*no such file"):

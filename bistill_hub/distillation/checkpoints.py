@@ -1,8 +1,9 @@
 """Checkpoints that a killed run can trust: whole or not there, and with what transformers leaves out.
 
 transformers writes a checkpoint file by file, so that a run that is killed meanwhile leaves one that looks newest and
-cannot be resumed. Here a file that is written last, in one piece, says that the others are there. It holds the sums
-that the next log line needs, and what an update was made of, by which the place in the data is counted.
+cannot be resumed. Here a file that is written last, in one piece, says that the others are there, on the disk and not
+in memory alone. It holds the sums that the next log line needs, and what an update was made of, by which the place in
+the data is counted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..errors import InputError
+from ..power_cuts import bring_to_disk, put_in_place
 
 COMPLETE_FILE = "complete.json"
 _FOLDER = re.compile(r"checkpoint-(\d+)")
@@ -30,9 +32,10 @@ def mark_complete(checkpoint: Path, progress: Mapping[str, Any]) -> None:
         checkpoint: Its folder.
         progress: What the trainer needs to go on (JSON values).
     """
+    bring_to_disk(checkpoint.parent, [file for file in checkpoint.rglob("*") if file.is_file()])
     unfinished = checkpoint / f"{COMPLETE_FILE}.unfinished"
     unfinished.write_text(json.dumps(progress), encoding="utf-8")
-    unfinished.replace(checkpoint / COMPLETE_FILE)
+    put_in_place(unfinished, checkpoint / COMPLETE_FILE)
 
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def last_complete(folder: str | os.PathLike[str]) -> str | None:
     """
     steps = _by_step(folder)
     for step in sorted(steps, reverse=True):
-        if (steps[step] / COMPLETE_FILE).is_file():
+        if _is_whole(steps[step]):
             return str(steps[step])
         shutil.rmtree(steps[step])
     return None
@@ -85,7 +88,7 @@ def whole_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     Args:
         folder: The trainer's output folder; it need not exist.
     """
-    whole = {step: place for step, place in _by_step(folder).items() if (place / COMPLETE_FILE).is_file()}
+    whole = {step: place for step, place in _by_step(folder).items() if _is_whole(place)}
     return whole[max(whole)] if whole else None
 
 
@@ -107,6 +110,12 @@ def refuse_earlier(found: Path | None, folder: str) -> None:
             remedy="pass resume_from_checkpoint=True to go on with it, or name another folder, or remove what is there "
             "to begin anew",
         )
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was declared whole. A file without content, as a power cut leaves it, declares nothing."""
+    file = checkpoint / COMPLETE_FILE
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _by_step(folder: str | os.PathLike[str]) -> dict[int, Path]:

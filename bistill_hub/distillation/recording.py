@@ -16,6 +16,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from ..power_cuts import put_in_place
 from .finite import StopWhereNotFinite
 
 LOG_FILE = "log.json"
@@ -41,7 +42,7 @@ class LogRecorder(TrainerCallback):
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(_timeless(state.log_history)) + "\n", encoding="utf-8")
-        unfinished.replace(file)
+        put_in_place(unfinished, file)
 
 
 class LossOnBar(ProgressCallback):

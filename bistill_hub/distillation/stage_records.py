@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import InputError
+from ..power_cuts import put_in_place
 from .checkpoints import whole_checkpoint
 from .lottery_ticket import ticket_size
 
@@ -75,7 +76,7 @@ class StageRecords:
         if entries is not None:
             metadata["entries"] = str(entries)
         save_file(dict(tensors), unfinished, metadata=metadata)
-        unfinished.replace(file)
+        put_in_place(unfinished, file)
 
     def read(self, name: str, iteration: int, entries: int | None = None) -> dict[str, Tensor]:
         """Read one file, if it is there.

@@ -230,6 +230,8 @@ def evaluate_pair(
     if teacher is not None:
         tuned = load_task_model(kind.head, os.fspath(teacher), tuned_by="teacher")
         models.append(("teacher", tuned, load_tokenizer(os.fspath(teacher))))
+    for name, model, _ in models:
+        _check_answers(kind, labels_of(model), name)
     folder = None if predictions_dir is None else Path(predictions_dir)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

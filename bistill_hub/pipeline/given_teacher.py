@@ -191,7 +191,7 @@ def apply_task_delta(
 
 
 def tuned_rows(settings: TaskRecipe, config: PreTrainedConfig, labels: Sequence[str]) -> list[int]:
-    """Tell which row of a tuned model's head is that of each label. Names are compared without regard to case.
+    """Tell which row of a tuned model's head is that of each label. Case is disregarded, unless it tells labels apart.
 
     Args:
         settings: What the recipe says of the task.
@@ -202,10 +202,11 @@ def tuned_rows(settings: TaskRecipe, config: PreTrainedConfig, labels: Sequence[
         InputError: the model's labels are others, or it has the numbered ones that say nothing.
     """
     of_head = [str(config.id2label[index]) for index in sorted(config.id2label)]
-    rows = {name.casefold(): row for row, name in enumerate(of_head)}
-    wanted = [label.casefold() for label in labels]
-    if len(rows) == len(of_head) == len(wanted) and set(rows) == set(wanted):
-        return [rows[label] for label in wanted]
+    for spelt in (str, str.casefold):
+        rows = {spelt(name): row for row, name in enumerate(of_head)}
+        wanted = [spelt(label) for label in labels]
+        if len(rows) == len(of_head) == len(wanted) and set(rows) == set(wanted):
+            return [rows[label] for label in wanted]
     numbered = of_head == [f"LABEL_{row}" for row in range(len(of_head))]
     problem = "does not say which labels its head's rows are of" if numbered else _differences(of_head, labels)
     raise InputError(

@@ -19,6 +19,7 @@ from ..failed_writes import failed_writes_explained
 from ..folders import check_writable
 from ..fp32_products import faster_fp32_products
 from ..freed_memory import freed_memory_kept
+from ..power_cuts import bring_to_disk
 from ..recipe import Precision
 from ..sources import TextSource, file_sha256
 from ..student.backbones import backbone_for
@@ -135,6 +136,7 @@ def train_language_delta(
             "versions": inputs["versions"],
             **facts,
         }
+        bring_to_disk(folder, [folder / DELTA_FILE])
         write_json(folder / RECORD_FILE, record)
         shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
     return record

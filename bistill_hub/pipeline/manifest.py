@@ -27,12 +27,13 @@ import torch
 
 from ..cards.facts import FACTS_FILE
 from ..evaluation.speed import hardware
+from ..power_cuts import bring_to_disk
 from ..sources import file_sha256
 from ..version import __version__
 from .processes import ALONE, Processes
 from .stage_folder import MANIFEST_FILE as MANIFEST_FILE
 from .stage_folder import STARTED_FILE as STARTED_FILE
-from .stage_folder import bring_to_disk, empty, is_half_written, looking_at, read_json, refuse_others_content
+from .stage_folder import empty, is_half_written, looking_at, read_json, refuse_others_content
 from .stage_folder import write_json as write_json
 
 WORK_FOLDER = "training"

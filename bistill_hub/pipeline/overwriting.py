@@ -53,7 +53,7 @@ def refuse_overwriting(recipe: Recipe, folder: Path, stages: Sequence[Stage]) ->
     Args:
         recipe: The recipe.
         folder: The run's folder.
-        stages: The stages that are to be done, or are finished.
+        stages: The stages that are to be done, or are finished, and those whose folders are emptied beforehand.
 
     Raises:
         InputError: it would be so.

@@ -18,6 +18,7 @@ from ..families import NEVER_RUN
 from ..hub.repository import PairModel, package_pair, write_model
 from ..model.modeling_bistill import BASE_FILE
 from ..model.sparse_delta import SparseDelta
+from ..power_cuts import bring_to_disk
 from ..recipe import Language, Recipe, TaskRecipe
 from ..recipe_changes import facts_of_tasks
 from ..sentence_encoders import carry_modules
@@ -139,6 +140,7 @@ def lay_out(recipe: Recipe, folder: Path, student: Path, deltas: Mapping[str, Pa
         default_tasks={head: names[0] for head, names in by_head.items() if len(names) > 1},
     )
     carry_modules(str(student), unfinished)
+    bring_to_disk(unfinished, [file for file in unfinished.rglob("*") if file.is_file()])
     unfinished.rename(folder)
 
 

@@ -125,7 +125,7 @@ def run(
         tokens_of = None if sharing is None else sharing.tokens_of
         stages = stages_of(recipe, data, command=shown, progress=progress, read=read, tokens_of=tokens_of)
         wanted, again = _wanted(stages, from_stage, until, fresh)
-        together.on_main(lambda: refuse_overwriting(recipe, folder, wanted))
+        together.on_main(lambda: refuse_overwriting(recipe, folder, [*wanted, *again]))
         if together.main:
             for stage in again:
                 empty(folder / stage.slug)
@@ -169,7 +169,7 @@ def look_ahead(
         data = _looked_at(recipe, folder, 1)
         stages = stages_of(recipe, data, command=command or default_command(recipe), progress=False)
         wanted, again = _wanted(stages, from_stage, until, fresh)
-        refuse_overwriting(recipe, folder, wanted)
+        refuse_overwriting(recipe, folder, [*wanted, *again])
         shared.expect(recipe, folder, wanted, again)
     return recipe
 

@@ -23,6 +23,7 @@ from ..evaluation.size import measure_size
 from ..evaluation.speed import SIZE_AND_SPEED_FILE, SizeAndSpeed, measure_speed, write_size_and_speed
 from ..model.configuration_bistill import HEADS
 from ..model.sparse_delta import SparseDelta
+from ..power_cuts import bring_to_disk, put_in_place
 from ..recipe import Recipe
 from ..student.backbones import backbone_for
 from ..student.build import trim_vocabulary
@@ -104,7 +105,10 @@ def evaluate_task(
                     predictions_file=work / predicted.name,
                 )
                 write_predictions(predicted, found)
-                write_results(file, [replace(result, synthetic=recipe.synthetic, smoke=recipe.smoke)], {})
+                bring_to_disk(folder, [predicted])
+                unfinished = file.with_suffix(".unfinished")
+                write_results(unfinished, [replace(result, synthetic=recipe.synthetic, smoke=recipe.smoke)], {})
+                put_in_place(unfinished, file)  # whoever goes on takes the score for finished
             scored += read_results(file)
             predictions[model_name] = read_predictions(predicted)
         compared = compare_with_teacher(task.task, test, task.labels, predictions, training=task.train)

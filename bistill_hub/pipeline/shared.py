@@ -24,6 +24,7 @@ from typing import Any
 
 from ..errors import BistillError, first_line
 from ..folders import check_writable
+from ..power_cuts import bring_to_disk
 from ..recipe import Language, Recipe
 from ..sources import file_sha256
 from ..tokenised_text import TOKENS_FILE, writing_tokens
@@ -31,7 +32,7 @@ from .counted_text import CountedText, read_text
 from .executor import acquired
 from .manifest import MANIFEST_FILE, StageRecord, complete, finished, lasting, versions
 from .order import PHASE_1, STUDENT, Stage, text_inputs
-from .stage_folder import bring_to_disk, empty
+from .stage_folder import empty
 
 SHARED_FOLDER = "shared"
 _DIGITS = 16

@@ -1,17 +1,16 @@
-"""A stage's folder on the disk: whose it is, how it is emptied, and how what is written outlasts a power cut."""
+"""A stage's folder on the disk: whose it is, how it is emptied, and what a power cut leaves of its files."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..power_cuts import bring_to_disk, sync
 
 MANIFEST_FILE = "manifest.json"
 STARTED_FILE = "started.json"
@@ -22,8 +21,6 @@ DAMAGED = ""
 _UNFINISHED = ".unfinished"
 _NOBODYS = (".DS_Store", f"started{_UNFINISHED}")
 """What may lie in a folder in which no stage was begun: of a file browser, and of a process that was killed there."""
-
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
 @contextmanager
@@ -68,7 +65,7 @@ def write_json(file: Path, content: Any) -> None:
     with unfinished.open("w", encoding="utf-8") as text:
         text.write(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
         text.flush()
-        _sync(text.fileno())
+        sync(text.fileno())
     unfinished.replace(file)
     bring_to_disk(file.parent, ())
 
@@ -76,31 +73,6 @@ def write_json(file: Path, content: Any) -> None:
 def is_half_written(file: Path) -> bool:
     """Whether a file is one that `write_json`, or who else writes like it, was writing when it was killed."""
     return file.suffix == _UNFINISHED
-
-
-def bring_to_disk(folder: Path, files: Iterable[Path]) -> None:
-    """Wait until files of a folder are on the disk, names included: a power cut takes what is in memory alone.
-
-    Args:
-        folder: The folder.
-        files: The files, in it or below it.
-    """
-    files = list(files)
-    folders = {folder, *(parent for file in files for parent in file.parents if parent.is_relative_to(folder))}
-    for place in (*files, *(sorted(folders) if os.name == "posix" else ())):
-        handle = os.open(place, os.O_RDONLY)
-        try:
-            _sync(handle)
-        finally:
-            os.close(handle)
-
-
-def _sync(handle: int) -> None:
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:  # some disks cannot be asked; one that is full or broken says so here
-            raise
 
 
 def is_of_a_stage(folder: Path) -> bool:

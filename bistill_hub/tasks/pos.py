@@ -71,6 +71,10 @@ class Pos(TokenClassification):
         """Whether a string is one of the 17 tags."""
         return tag in UPOS
 
+    def is_answer(self, label: str) -> bool:
+        """Whether a string is one of the 17 tags, or the `_` of heads trained on all entries, right for no word."""
+        return self.is_tag(label) or label == _NO_VALUE
+
     def is_word(self, sentence: Sentence, position: int) -> bool:
         """Whether an entry is a word; in a table, an entry with the tag `_` is none."""
         return bool(sentence.lines) or sentence.tags[position] != _NO_VALUE

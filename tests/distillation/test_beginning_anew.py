@@ -13,7 +13,7 @@ from bistill_hub import (
     SparseTaskDistillationArguments,
 )
 from bistill_hub.corpora import BilingualBlocks
-from bistill_hub.distillation.checkpoints import last_complete
+from bistill_hub.distillation.checkpoints import COMPLETE_FILE, last_complete, whole_checkpoint
 from bistill_hub.distillation.fine_tuning import TaskFineTuningTrainer
 from bistill_hub.distillation.language_modelling import LanguageFineTuningArguments, LanguageFineTuningTrainer
 from bistill_hub.distillation.task import SparseTaskDistillationTrainer
@@ -108,3 +108,20 @@ def test_what_is_no_whole_checkpoint_keeps_nobody_from_beginning(tiny_model, une
     fine_tuning(tiny_model, uneven_rows(20), str(tmp_path), learning_rate=1e-3).train()
     assert all((tmp_path / name).is_file() for name in kept)
     assert last_complete(tmp_path) == str(tmp_path / "checkpoint-6")
+
+
+def test_a_checkpoint_that_a_power_cut_has_left_empty_counts_as_none(tiny_model, uneven_rows, tmp_path):
+    def trainer(folder):
+        return fine_tuning(tiny_model, uneven_rows(20), str(tmp_path / folder), learning_rate=1e-2)
+
+    trainer("whole").train()
+    cut = trainer("cut")
+    cut.add_callback(Kill())
+    with pytest.raises(KeyboardInterrupt):
+        cut.train()
+    (tmp_path / "cut" / "checkpoint-2" / COMPLETE_FILE).write_bytes(b"")
+    assert whole_checkpoint(tmp_path / "cut") is None
+    trainer("cut").train(resume_from_checkpoint=True)
+    assert (tmp_path / "cut/checkpoint-6/model.safetensors").read_bytes() == (
+        tmp_path / "whole/checkpoint-6/model.safetensors"
+    ).read_bytes()

@@ -1,6 +1,7 @@
 """Predictions depend on the model alone, not on how its inputs are batched; what cannot be scored is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -261,3 +262,11 @@ class TestPair:
         absent = {"en": tests["en"], "sw": LabelledSource(path="absent.conll")}
         with pytest.raises(InputError, match=r"tests\.sw = 'absent\.conll': there is no such file"):
             evaluate_pair(pair, "ner", absent, progress=False)
+
+    def test_a_teacher_of_another_scheme_is_refused_before_anything_is_scored(self, pair, tests, tmp_path, monkeypatch):
+        monkeypatch.setattr(evaluate, "predict", lambda *_, **__: pytest.fail("a model ran"))
+        shutil.copytree(pair.with_name("tuned"), tmp_path / "tuned")
+        file = tmp_path / "tuned" / "config.json"
+        file.write_text(file.read_text().replace("B-LOC", "S-LOC"))
+        with pytest.raises(InputError, match=r"teacher = .*the model's head has the label S-LOC"):
+            evaluate_pair(pair, "ner", tests, teacher=tmp_path / "tuned", progress=False)

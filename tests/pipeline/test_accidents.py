@@ -1,14 +1,24 @@
 """A full disk, a vanished file, Ctrl-C, SIGTERM: one sentence, and a folder that resumes with the same bytes."""
 
+import errno
 import json
+import os
 import shutil
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from compared import small_pair
 from fresh import run_fresh
+from torch import nn
 
 from bistill_hub import cli
-from bistill_hub.pipeline import phase_1
+from bistill_hub.evaluation.evaluate import score_examples
+from bistill_hub.evaluation.results import Result
+from bistill_hub.pipeline import phase_1, scoring
+from bistill_hub.pipeline.preflight import read_task
+from bistill_hub.tasks import get_task
 
 
 @pytest.fixture
@@ -97,6 +107,39 @@ def test_no_room_for_the_students_weights(command, runs, tmp_path):
     assert "Traceback" not in done.stderr
     assert "stage student could not be written: no room is left" in done.stderr
     ends_like_one_without_accident(command, runs, tmp_path / "run")
+
+
+def test_no_room_for_a_score_leaves_none_that_is_taken_for_finished(tmp_path, monkeypatch):
+    recipe = small_pair(tmp_path / "pair")
+    task = read_task(recipe.tasks[0], get_task("ner"))
+    write, made = Path.write_text, []
+
+    def scored(_model, _tokenizer, kind, test, labels, *, name, **_):
+        """What a model that sees no entity would get."""
+        made.append((name, test.language))
+        dataset = kind.read(test.source)
+        found = kind.trivial(dataset, labels)
+        data = {"dataset": test.source.name, "dataset_config": None, "split": None, "revision": None}
+        score = asdict(score_examples(kind, dataset, found, labels, None))
+        return Result("ner", "1", name, "0" * 64, test.language, test.role, **data, **score, seed=0), found
+
+    def half_of_one(self, text, **options):
+        if not self.name.startswith("student.en."):
+            return write(self, text, **options)
+        write(self, text[:100], **options)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(scoring, "load_scored", lambda *_, **__: (nn.Identity(), None))
+    monkeypatch.setattr(scoring, "labels_of", lambda _model: task.labels)
+    monkeypatch.setattr(scoring, "evaluate_model", scored)
+    folder = tmp_path / "ner-evaluation"
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", half_of_one)
+        with pytest.raises(OSError, match="No space left"):
+            scoring.evaluate_task(recipe, folder, task, scoring.TaskFolders(), progress=False)
+    scoring.evaluate_task(recipe, folder, task, scoring.TaskFolders(), progress=False)
+    assert made == [("teacher", "en"), *[("student", "en")] * 2, ("teacher", "sw"), ("student", "sw")]
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,17 @@ def test_stages_that_the_run_is_not_to_do_are_not_looked_at(recipe, played, tmp_
     assert len(played) == len(STAGES)
 
 
+def test_stages_that_are_emptied_for_a_later_run_are_looked_at_though_this_one_ends_before(recipe, played, tmp_path):
+    run(recipe, tmp_path / "run", until="phase-1", progress=False)
+    (tmp_path / "run" / "package").mkdir(parents=True)
+    (tmp_path / "run" / "package" / "mine.txt").write_text("mine")
+    played.clear()
+    with pytest.raises(InputError, match=r"run/package': .* holds what no run has left: mine\.txt"):
+        run(recipe, tmp_path / "run", from_stage="phase-1", until="phase-1", progress=False)
+    assert played == []
+    assert (tmp_path / "run" / "package" / "mine.txt").read_text() == "mine"
+
+
 def test_of_several_recipes_none_is_begun(recipe, played, tmp_path):
     second = recipe.replace({"name": "second"})
     (tmp_path / "runs" / "second" / "phase-1").mkdir(parents=True)

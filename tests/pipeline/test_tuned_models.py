@@ -12,10 +12,12 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    BertConfig,
 )
 from untrained import untrained
 
 from bistill_hub import InputError, Recipe
+from bistill_hub.pipeline.given_teacher import tuned_rows
 from bistill_hub.pipeline.plan import plan
 from bistill_hub.pipeline.preflight import preflight, read_task
 from bistill_hub.pipeline.task_training import tune_teacher
@@ -112,6 +114,15 @@ def test_other_labels_are_refused_by_plan_and_run(tmp_path, look, change, told):
     assert refused.value.field == "tasks.ner.teacher.model"
     assert refused.value.value == str(tmp_path / "tuned")
     assert "config.json" in str(refused.value)
+
+
+def test_labels_that_case_alone_tells_apart_are_told_apart(tmp_path):
+    recipe = recipe_of(tmp_path, "ner", "bert").replace({"tasks.ner.teacher.model": "org/tuned"})
+    labels = ("O", "B-PER", "I-PER", "B-Per", "I-Per")
+    config = BertConfig(id2label=dict(enumerate(reversed(labels))))
+    assert tuned_rows(recipe.tasks[0], config, labels) == [4, 3, 2, 1, 0]
+    with pytest.raises(InputError, match=r"has B-Per, I-Per, which"):
+        tuned_rows(recipe.tasks[0], config, labels[:3])
 
 
 def with_changed_vocabulary(folder):

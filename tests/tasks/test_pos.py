@@ -165,6 +165,13 @@ def test_a_table_of_strings_and_of_numbers_is_read(tmp_path):
     assert POS.read(source)["tags"][:] == [["NOUN", "VERB"]]
 
 
+def test_a_head_trained_on_the_classes_of_the_hub_is_scored():
+    assert all(POS.is_answer(label) for label in HUB)
+    assert not any(POS.is_answer(label) for label in ("O", "B-PER", "NN", "LABEL_0", ""))
+    gold = Dataset.from_dict({"tokens": [["a", "b"]], "tags": [["X", "NOUN"]]})
+    assert POS.score(gold, [["_", "NOUN"]])["accuracy"] == 0.5
+
+
 def test_data_without_any_tag_are_refused(parquet):
     with pytest.raises(InputError, match="no sentence has a tagged word"):
         POS.read(parquet([["moja"], ["mbili", "tatu"]], [[13], [13, 13]]))
