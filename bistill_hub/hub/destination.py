@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..evaluation.results import RESULTS_FILE, read_results
 from ..model.configuration_bistill import BistillConfig
 from .added_task import facts_with_published
+from .pair_folder import RECIPE_FILE
 from .refusals import explained
 from .remote import Change, Plan
 from .repository import DELTA_FILE
@@ -191,9 +192,23 @@ def facts_with_unlisted(there: Destination, facts: CardFacts, tasks: Sequence[st
                 else f"move {place} away; a task comes into a pair with the run that is packaged, or by "
                 "`bistill add-task`",
             )
-        results = there.stage / _TASKS_FOLDER / task / RESULTS_FILE
-        facts = facts_with_published(facts, theirs, task, read_results(results) if results.is_file() else ())
+        results = there.folder / _TASKS_FOLDER / task / RESULTS_FILE
+        told = _as_added(there, theirs, task)
+        facts = facts_with_published(facts, told, task, read_results(results) if results.is_file() else ())
     return facts
+
+
+def _as_added(there: Destination, theirs: CardFacts, task: str) -> CardFacts:
+    """What the repository's card states; a task of its recipe is added to a pair whose own has no such task."""
+    described = theirs.tasks[task] if isinstance(theirs.tasks, dict) else None
+    listed = _json(there.stage / CONFIG_FILE).get("tasks")
+    if not isinstance(described, dict) or described.get("added") or (isinstance(listed, dict) and task in listed):
+        return theirs
+    recipes = _json(there.fetch(RECIPE_FILE)).get("tasks")
+    found = [each for each in recipes if isinstance(each, dict)] if isinstance(recipes, list) else []
+    recipe: dict[str, Any] = next((each for each in found if each.get("name") == task), {})
+    added = {"recipe": recipe, "command": theirs.command}
+    return replace(theirs, tasks={**theirs.tasks, task: {**described, "added": added}})
 
 
 def _facts(file: Path | None) -> CardFacts | None:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..cards.card import CARD_FILE, read_card, rendered_card, write_card
 from ..cards.facts import FACTS_FILE, CardFacts, read_facts, write_facts
 from ..cards.rendering import percent
 from ..cards.sections import LIMITS, merge_sections
-from ..errors import BistillError, InputError
+from ..errors import BistillError, InputError, first_line
 from .check import check_pair
 from .check_card import SMOKE_RUN
 from .destination import (
@@ -188,8 +188,8 @@ def _checked(
         )
     files = _allowed_files(source)
     unlisted = unlisted_tasks(source, files)
-    if not unlisted:  # otherwise the Hub has to complete it first
-        _refuse_unfit(source, source, smoke)
+    _refuse_unfit(source, source, smoke, but_for=unlisted)  # of which the Hub has to say something first
+    if not unlisted:
         when_fit(files)
     with TemporaryDirectory(prefix="bistill-push-") as place:
         stage, fetched = Path(place) / "pair", Path(place) / "fetched"
@@ -209,9 +209,7 @@ def _checked(
             refuse_another_model(there)
             refuse_lost_tasks(there)
         if unlisted:
-            write_facts(stage, facts_with_unlisted(there, facts, unlisted))
-            facts = read_facts(stage)  # with their scores
-            write_card(stage, facts)
+            facts = _completed(there, facts, unlisted)
             _refuse_unfit(stage, source, smoke)
             when_fit(files)
             files = _allowed_files(stage)
@@ -230,6 +228,28 @@ def _staged(source: Path, files: Iterable[Path], stage: Path, repo_id: str) -> C
     write_facts(stage, facts)
     card = rendered_card(stage)
     (stage / CARD_FILE).write_text(card, encoding="utf-8", newline="")
+    return facts
+
+
+def _completed(there: Destination, facts: CardFacts, unlisted: Sequence[str]) -> CardFacts:
+    """Write what the card states with tasks that it did not list, and the card; return it, with their scores.
+
+    Raises:
+        InputError: a task is another one than the repository's, or what its card states cannot be used.
+    """
+    told = facts_with_unlisted(there, facts, unlisted)
+    try:
+        write_facts(there.stage, told)
+        facts = read_facts(there.stage)
+        write_card(there.stage, facts)
+    except BistillError:
+        raise
+    except Exception as error:  # what somebody else's card states is anything; without it ours was rendered
+        raise InputError(
+            f"what it states of {', '.join(unlisted)} gives no card ({first_line(error)})",
+            file=f"{there.repo_id}/{FACTS_FILE}",
+            remedy="have it added to the pair again (`bistill add-task --replace`)",
+        ) from error
     return facts
 
 
@@ -281,10 +301,13 @@ def _link_or_copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _refuse_unfit(folder: Path, named: Path, smoke: bool) -> None:
-    """Check a pair, and refuse one with findings; `named` is the folder that the user knows."""
-    findings = [each for each in check_pair(folder).findings if not (smoke and each == SMOKE_RUN)]
-    if findings:
+def _refuse_unfit(folder: Path, named: Path, smoke: bool, *, but_for: Collection[str] = ()) -> None:
+    """Check a pair, and refuse one with findings but for those in some tasks' folders.
+
+    `named` is the folder that the user knows.
+    """
+    found = [each for each in check_pair(folder).findings if not (smoke and each == SMOKE_RUN)]
+    if findings := [each for each in found if task_of(each.file or "") not in but_for]:
         lines = [
             f"{finding.file + ': ' if finding.file else ''}{finding.problem}; {finding.remedy}" for finding in findings
         ]

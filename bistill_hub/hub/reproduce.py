@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cards.facts import FACTS_FILE
-from ..errors import InputError, first_line
+from ..errors import InputError
 from ..evaluation.results import RESULTS_FILE
 from ..evaluation.speed import SIZE_AND_SPEED_FILE
+from ..pair_loading import loading
 from ..version import __version__
 from .fetched_pair import FetchedPair, fetch_pair
 from .pair_folder import CONFIG_FILE, RECIPE_FILE, TOKENIZER_FILES, results_file
@@ -226,15 +227,9 @@ def _private_models(pair: FetchedPair, recipe: Recipe) -> dict[str, str]:
     from ..model.configuration_bistill import BistillConfig
     from ..pipeline.portable import public_name
 
-    try:
+    with loading(pair.shown):
         config = BistillConfig.from_pretrained(pair.folder)
-        codes = (config.source_language, config.target_language)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"this is no pair's configuration ({first_line(error)})",
-            file=f"{pair.shown}/{CONFIG_FILE}",
-            remedy="name a published pair's Hub id, or a folder that a run packaged",
-        ) from error
+    codes = (config.source_language, config.target_language)
     if codes != (recipe.source.code, recipe.target.code):
         raise InputError(
             f"the languages of {CONFIG_FILE} are {codes[0]} and {codes[1]}",

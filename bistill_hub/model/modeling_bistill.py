@@ -217,14 +217,16 @@ def _check_labels(config: BistillConfig, labels: Sequence[str], task: str, where
         ValueError: there are such.
     """
     asked_for, logits = config.labels_asked_for, len(labels) or 2
-    allowed = (logits,) if asked_for else (2, logits)  # 2 is also what a configuration has that nobody has asked
+    # 2 is also what a configuration has of which nobody has asked for a number; label2id alone asks for none.
+    allowed = (logits,) if {"num_labels", "id2label"} & {*asked_for} else (2, logits)
     if config.num_labels not in allowed:
         raise ValueError(
             f"{where}: task {task!r} has {len(labels)} labels, not {config.num_labels}. "
             "Pass task=None to get a fresh head with num_labels."
         )
     ids = {label: row for row, label in enumerate(labels)}
-    others = ("id2label" in asked_for and config.id2label != dict(enumerate(labels))) or (
+    rows = {str(row): label for row, label in (config.id2label or {}).items()}  # in JSON keys are text
+    others = ("id2label" in asked_for and rows != {str(row): label for row, label in enumerate(labels)}) or (
         "label2id" in asked_for and config.label2id != ids
     )
     if labels and others:

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from bistill_hub import cli
+from bistill_hub import InputError, cli
 from bistill_hub.evaluation import evaluate
 from bistill_hub.hub import check, export
+from bistill_hub.hub.reproduce import reproduce
 from bistill_hub.pair_loading import load_pair_config
 
 CANNOT = "the pair cannot be loaded ("
@@ -112,6 +113,17 @@ def test_a_damaged_pair_is_not_evaluated(name, runs, call, tmp_path):
     damage, reason = {**CONFIGURATIONS, **LATER}[name]
     pair = damaged(runs, tmp_path, damage)
     refused(call("eval", pair), f"pair = '{pair}': {CANNOT}", reason, "). Name a folder that a run packaged")
+
+
+@pytest.mark.parametrize("name", ["layer_map", "format_version", "vocab_size", "dtype", "null", "deep"])
+def test_a_pair_with_a_damaged_configuration_is_not_reproduced(name, runs, tmp_path):
+    damage, reason = CONFIGURATIONS[name]
+    pair = damaged(runs, tmp_path, damage)
+    with pytest.raises(InputError) as raised:
+        reproduce(pair, tmp_path / "out")
+    assert str(raised.value).startswith(f"pair = 'pair': {CANNOT}"), raised.value
+    assert reason in str(raised.value)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000], ids=["a list", "cut", "deep"])

@@ -232,6 +232,18 @@ def test_labels_that_the_task_does_not_have_are_refused_however_they_are_asked_f
     assert "asked_for" not in json.dumps(asked.to_dict()), "which nobody needs to know of a file"
 
 
+def test_labels_that_the_task_has_are_taken_however_they_are_asked_for(pair):
+    labels = list(AutoConfig.from_pretrained(pair[1]).tasks["ner"]["labels"])
+    ids = {label: row for row, label in enumerate(labels)}
+    for asked_for in (
+        {"label2id": ids},
+        {"id2label": {str(row): label for row, label in enumerate(labels)}},  # as JSON has it
+        {"id2label": dict(enumerate(labels)), "num_labels": len(labels)},
+    ):
+        model = AutoModelForTokenClassification.from_pretrained(pair[1], **asked_for)
+        assert (model.config.label2id, model.config.id2label) == (ids, dict(enumerate(labels)))
+
+
 def test_an_adapter_that_names_the_pair_as_its_base_is_put_on(pair, monkeypatch):
     """By the arguments that the Auto classes hand on where PEFT is installed and they were given an adapter."""
     worn = []

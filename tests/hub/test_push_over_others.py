@@ -170,6 +170,72 @@ def test_a_task_that_is_brought_from_there_as_the_refusal_says_keeps_its_scores_
     assert check_pair(REPO).findings == ()
 
 
+def test_a_task_of_the_recipe_there_is_brought_into_a_pair_that_was_packaged_without_it(hub, runs, before, tmp_path):
+    published = shutil.copytree(runs["bert"].repository, tmp_path / "published")
+    rename_pair(published, REPO)
+    hub.create(REPO, published)
+    folder = shutil.copytree(before, tmp_path / "mine")
+    shutil.copytree(published / "tasks", folder / "tasks")
+    push_pair_to_hub(folder, REPO)
+    told, expected = json.loads(hub.read(REPO, "card.json")), json.loads((published / "card.json").read_text())
+    (recipe,) = json.loads((published / "recipe.json").read_text())["tasks"]
+    added = {"recipe": recipe, "command": expected["command"]}
+    assert told["tasks"] == {"ner": {**expected["tasks"]["ner"], "added": added}}
+    assert told["training"]["labelled"] == expected["training"]["labelled"]
+    assert (check_pair(REPO).findings, check_pair(REPO).notes) == ((), ())
+    assert push_pair_to_hub(folder, REPO).commit is None
+
+
+@pytest.mark.parametrize(
+    "described",
+    [5, {"labels": 5}, {"added": 5}, {"added": {"recipe": {}}}, {"added": {}, "density": "x"}],
+    ids=["none", "labels", "added", "no command", "density"],
+)
+def test_a_task_that_the_card_there_describes_by_nonsense_is_refused_in_one_sentence(
+    hub, whole, before, fit, tmp_path, described
+):
+    folder = shutil.copytree(before, tmp_path / "mine")
+    shutil.copytree(whole / "tasks", folder / "tasks")
+    theirs = json.loads((whole / "card.json").read_text())
+    tasks = {"ner": {**theirs["tasks"]["ner"], **described} if isinstance(described, dict) else described}
+    hub.create(REPO, {**contents(whole), "card.json": json.dumps({**theirs, "tasks": tasks}).encode()})
+    message = refusals(hub, folder)
+    assert message.startswith(f"{REPO}/card.json: what it states of")
+    assert message.endswith("added to the pair again (`bistill add-task --replace`).")
+
+
+def test_scores_of_a_task_that_was_brought_that_cannot_be_read_are_named_where_they_lie(
+    hub, whole, before, fit, tmp_path
+):
+    folder = shutil.copytree(before, tmp_path / "mine")
+    shutil.copytree(whole / "tasks", folder / "tasks")
+    (folder / RESULTS).write_bytes(b"{}")
+    hub.create(REPO, {**contents(whole), RESULTS: b"{}"})
+    assert refusals(hub, folder).startswith(f"{folder / RESULTS}: results_version")
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "said"),
+    [
+        ("config.json", {"hidden_act": "relu"}, "config.json: its backbone has the hash"),
+        ("tokenizer_config.json", {"split_special_tokens": True}, "tokenizer_config.json: its settings have the hash"),
+        ("card.json", {"training": 5}, "README.md: it cannot be rendered"),
+        ("card.json", {"card_version": 5}, "card.json: card_version"),
+    ],
+    ids=["configuration", "tokenizer", "facts", "version"],
+)
+def test_what_is_wrong_beside_a_task_that_was_brought_is_found_as_in_any_pair(
+    hub, whole, before, tmp_path, file, fields, said
+):
+    folder = shutil.copytree(before, tmp_path / "mine")
+    shutil.copytree(whole / "tasks", folder / "tasks")
+    hub.create(REPO, whole)
+    edit(folder / file, **fields)
+    message = refusals(hub, folder)
+    assert message.startswith(f"{folder}: the pair is not fit to be published, 1 finding. Mend them:")
+    assert said in message
+
+
 @pytest.mark.parametrize("replaced", [False, True], ids=["", "--replace"])
 def test_a_task_of_which_the_card_says_nothing_is_refused_with_what_to_do(hub, whole, before, fit, tmp_path, replaced):
     folder = shutil.copytree(before, tmp_path / "mine")
