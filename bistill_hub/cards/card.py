@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from .eval_results import FOLDER as EVAL_RESULTS_FOLDER
 from .eval_results import eval_results_files
-from .facts import CardFacts, read_facts, write_facts
+from .facts import FACTS_FILE, CardFacts, read_facts, write_facts
 from .front_matter import write_yaml
 from .metadata import card_metadata, is_hub_id
 from .metadata_check import check_metadata
@@ -25,11 +27,13 @@ from .pictures import (
     retention_text,
 )
 from .rendering import template
-from .sections import keep_sections
+from .sections import LIMITS, keep_sections, merge_sections, read_sections
 from .tables import evaluation, kept_quality, main_speed, speed_rows, stage_loss, was_crowded
 
 CARD_FILE = "README.md"
 PICTURES_FOLDER = "assets"
+_OF_A_PAIR = ("source", "target", "teacher")
+"""Facts that stay where a pair is given another name."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,52 @@ def write_card(repository: Path, facts: CardFacts) -> None:
         (repository / name).write_text(text, encoding="utf-8")
     write_facts(repository, facts)
     file.write_text(card, encoding="utf-8", newline="")
+
+
+def carry_written(former: Path, repository: Path) -> None:
+    """Bring what people wrote in the card of an earlier package into that of the next one, if it is of the same pair.
+
+    What the template wrote on limits is not carried, since the recipe may say something else now.
+
+    Args:
+        former: The earlier package; it need not exist.
+        repository: The next one, with card and `card.json`.
+
+    Raises:
+        InputError: the earlier card's markers are wrong.
+    """
+    file = former / CARD_FILE
+    was, now = _told(former / FACTS_FILE), _told(repository / FACTS_FILE)
+    same_pair = all(name in was and was[name] == now[name] for name in _OF_A_PAIR)
+    if not file.is_file() or not (same_pair or was.get("name") == now["name"]):
+        return
+    theirs, ours = read_card(file), read_card(repository / CARD_FILE)
+    written = rendered_limits(former / FACTS_FILE)
+    if written is not None and read_sections(theirs, file=file).get(LIMITS) == f"{written}\n":
+        told = {LIMITS: f"{now['limits']}\n"}
+        card = merge_sections(ours, theirs, written_by_us=told, written_by_them={LIMITS: f"{written}\n"}, file=file)
+    else:
+        card = keep_sections(theirs, ours, file=file)
+    (repository / CARD_FILE).write_text(card, encoding="utf-8", newline="")
+
+
+def rendered_limits(file: Path) -> str | None:
+    """What the template wrote on limits, by the facts of a card; None where they cannot be read.
+
+    Args:
+        file: A `card.json`, of whatever version.
+    """
+    limits = _told(file).get("limits")
+    return None if limits is None else str(limits)
+
+
+def _told(file: Path) -> Mapping[str, Any]:
+    """What stands in a `card.json`; nothing where it cannot be read."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_card(file: Path) -> str:

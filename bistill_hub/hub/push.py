@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from ..cards.card import CARD_FILE, read_card, rendered_card, write_card
+from ..cards.card import CARD_FILE, read_card, rendered_card, rendered_limits, write_card
 from ..cards.facts import FACTS_FILE, CardFacts, read_facts, write_facts
 from ..cards.rendering import percent
 from ..cards.sections import LIMITS, merge_sections
@@ -267,7 +266,7 @@ def _take_edits(there: Destination, facts: CardFacts) -> bool:
     if change is None or change.kind != "change" or (edited := there.fetch(CARD_FILE)) is None:
         return False
     theirs, told = read_card(edited), there.fetch(FACTS_FILE)
-    written = None if told is None else _written(told)
+    written = None if told is None else rendered_limits(told)
     file = there.stage / CARD_FILE
     ours = read_card(file)
     card = merge_sections(
@@ -279,14 +278,6 @@ def _take_edits(there: Destination, facts: CardFacts) -> bool:
     )
     file.write_text(card, encoding="utf-8", newline="")
     return card != ours
-
-
-def _written(file: Path) -> str | None:
-    """What the template wrote on limits, by the facts of a card; None where they cannot be read."""
-    try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["limits"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

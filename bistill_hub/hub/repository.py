@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cards.card import write_card
+from ..cards.card import carry_written, write_card
 from ..cards.facts import CardFacts
 from ..errors import InputError
 from ..evaluation.results import RESULTS_FILE, read_results
@@ -157,7 +157,7 @@ def package_pair(
     Args:
         folder: What `write_model` wrote.
         output_dir: Where the repository goes; replaced if it is there.
-        facts: What the card states. Its human-written sections are those of a card that is there already.
+        facts: What the card states. What people wrote in the card of this pair that is there already is carried over.
         recipe: The resolved recipe, JSON values.
         results: `results.json` by task.
         size_and_speed: `size_and_speed.json`, if it was measured.
@@ -167,7 +167,7 @@ def package_pair(
 
     Raises:
         InputError: something is in the folder that may not be published, results are of a task that the pair lacks, or
-            were measured on other weights, or the card lacks what it must state.
+            were measured on other weights, or the card lacks what it must state, or the present one has wrong markers.
     """
     source, target = Path(folder), Path(output_dir)
     config = BistillConfig.from_pretrained(source)
@@ -190,6 +190,7 @@ def package_pair(
     if size_and_speed is not None:
         shutil.copyfile(size_and_speed, unfinished / SIZE_AND_SPEED_FILE)
     write_card(unfinished, facts)
+    carry_written(target, unfinished)
     check_files(unfinished)
     check_results(unfinished)
     if target.exists():

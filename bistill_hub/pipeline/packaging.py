@@ -27,9 +27,7 @@ from ..teacher import load_tokenizer
 from .manifest import WORK_FOLDER, StageRecord, versions
 from .portable import public_name, published, shown_name
 from .stage_files import DELTA_FILE, STUDENT_FILE
-
-REPOSITORY_FOLDER = "repository"
-"""In the package's folder: the pair as it is published."""
+from .stage_folder import REPOSITORY_FOLDER
 
 
 def package_run(recipe: Recipe, folder: Path, stages: Sequence[StageRecord], command: str) -> dict[str, Any]:

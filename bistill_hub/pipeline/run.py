@@ -37,12 +37,12 @@ from .order import (
     with_dependents,
 )
 from .overwriting import refuse_another_pair, refuse_overwriting
-from .packaging import REPOSITORY_FOLDER, package_run
+from .packaging import package_run
 from .pinning import COMMITS_FILE, pinned, pinned_before
 from .preflight import TaskData, preflight, read_task
 from .processes import join
 from .shared import Shared, SharingRun
-from .stage_folder import DAMAGED, empty, read_json
+from .stage_folder import DAMAGED, REPOSITORY_FOLDER, empty, read_json
 
 RUNS_FOLDER = "runs"
 RECIPE_FILE = "recipe.json"

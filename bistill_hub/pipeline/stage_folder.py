@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..cards.facts import FACTS_FILE
 from ..errors import InputError
 from ..power_cuts import bring_to_disk, sync
 
@@ -17,6 +18,12 @@ STARTED_FILE = "started.json"
 
 DAMAGED = ""
 """What `read_json` makes of a file that is not whole."""
+
+REPOSITORY_FOLDER = "repository"
+"""In the package's folder: the pair as it is published."""
+
+_BY_HAND = (f"{REPOSITORY_FOLDER}/README.md", f"{REPOSITORY_FOLDER}/{FACTS_FILE}")
+"""The card, in which people write, and what it was rendered from: what they wrote goes into the next one."""
 
 _UNFINISHED = ".unfinished"
 _NOBODYS = (".DS_Store", f"started{_UNFINISHED}")
@@ -115,7 +122,9 @@ def _problem(folder: Path) -> str:
 
 
 def empty(folder: Path) -> None:
-    """Remove what a stage has left in its folder. The folder stays, and so does a link to one that is elsewhere.
+    """Remove what a stage has left in its folder, but for a card that people may have written in.
+
+    The folder stays, and so does a link to one that is elsewhere.
 
     Raises:
         InputError: something cannot be removed; it would be taken for what the next attempt has left.
@@ -126,13 +135,15 @@ def empty(folder: Path) -> None:
         # Nothing counts as finished or goes on in a folder that is half removed, and yet it is known for a stage's.
         (folder / STARTED_FILE).write_bytes(b"")
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
+        linked = (folder / REPOSITORY_FOLDER).is_symlink()
+        kept = {folder / name for name in _BY_HAND if (folder / name).is_file() and not linked}
         for place in list(folder.iterdir()):
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place)
-            elif place.name != STARTED_FILE:
-                place.unlink(missing_ok=True)
-        (folder / STARTED_FILE).unlink()
-        left = sorted(place.name for place in folder.iterdir() if not place.name.startswith("."))
+            if place.name != STARTED_FILE:
+                _remove(place, kept)
+        if not kept:
+            (folder / STARTED_FILE).unlink()
+        ours = {STARTED_FILE, *(file.relative_to(folder).parts[0] for file in kept)}
+        left = sorted({place.name for place in folder.iterdir() if not place.name.startswith(".")} - ours)
         reason = ", ".join(left)
     except OSError as error:
         reason = f"{error.filename or folder}: {error.strerror or error}"
@@ -143,3 +154,16 @@ def empty(folder: Path) -> None:
             value=str(folder),
             remedy="remove the folder yourself, or choose another output folder",
         )
+
+
+def _remove(place: Path, kept: Collection[Path]) -> None:
+    """Remove a file, or a folder and all that is in it but for some files; of a link nothing but the link."""
+    if place in kept:
+        return
+    if not place.is_dir() or place.is_symlink():
+        place.unlink(missing_ok=True)
+    elif any(file.is_relative_to(place) for file in kept):
+        for deeper in list(place.iterdir()):
+            _remove(deeper, kept)
+    else:
+        shutil.rmtree(place)

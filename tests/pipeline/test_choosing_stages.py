@@ -99,6 +99,71 @@ def test_what_an_earlier_state_of_the_run_left_is_not_packaged(recipe, finished,
     assert not (package_finished(finished, tmp_path / "pair") / "tasks").exists()
 
 
+OWN = "<!-- bistill:keep thanks -->\nAsante sana.\n<!-- bistill:end thanks -->\n"
+
+
+def with_text_of_ones_own(card, limits=None):
+    """Write into a card a section of one's own, and other limits if wanted."""
+    text = card.read_text(encoding="utf-8")
+    if limits is not None:
+        before, _, rest = text.partition("<!-- bistill:keep limits -->\n")
+        text = (
+            f"{before}<!-- bistill:keep limits -->\n{limits}\n<!-- bistill:end {rest.partition('<!-- bistill:end ')[2]}"
+        )
+    card.write_text(f"{text}\n{OWN}", encoding="utf-8")
+
+
+@pytest.mark.parametrize("until", [None, "phase-1"], ids=["at once", "after a run that ended before it"])
+def test_what_people_wrote_on_the_card_is_on_the_next_one(recipe, finished, until):
+    card = finished / "package" / "repository" / "README.md"
+    with_text_of_ones_own(card, limits="Only newspapers were read.")
+    changed = recipe.replace({"contributors": ["Asha"], "limits": "Of the recipe, written later."})
+    if until is not None:
+        run(changed, finished, from_stage="phase-1", until=until, progress=False)
+        assert sorted(file.name for file in card.parent.iterdir()) == ["README.md", "card.json"]
+    result = run(changed, finished, progress=False)
+    assert "package" in done(result)
+    text = card.read_text(encoding="utf-8")
+    assert "Asha" in text
+    assert "Only newspapers were read." in text
+    assert OWN in text
+    assert "Of the recipe, written later." not in text
+    assert not (finished / "package" / "started.json").exists()
+    check_files(result.repository)
+    assert done(run(changed, finished, progress=False)) == []
+
+
+def test_limits_that_nobody_edited_are_those_of_the_recipe(recipe, finished):
+    card = finished / "package" / "repository" / "README.md"
+    with_text_of_ones_own(card)
+    run(recipe.replace({"limits": "Of the recipe, written later."}), finished, progress=False)
+    text = card.read_text(encoding="utf-8")
+    assert "Of the recipe, written later." in text
+    assert recipe.limits not in text
+    assert OWN in text
+
+
+def test_what_was_written_of_another_pair_is_not_on_the_card(recipe, finished):
+    card = finished / "package" / "repository" / "README.md"
+    with_text_of_ones_own(card)
+    other = recipe.replace({"name": "another", "target.name": "Kiswahili"})
+    run(other, finished, fresh=True, progress=False)
+    assert OWN not in card.read_text(encoding="utf-8")
+
+
+def test_a_card_whose_markers_are_wrong_is_named_and_nothing_of_it_is_lost(recipe, finished):
+    card = finished / "package" / "repository" / "README.md"
+    text = card.read_text(encoding="utf-8") + "<!-- bistill:keep thanks -->\nAsante.\n"
+    card.write_text(text, encoding="utf-8")
+    changed = recipe.replace({"contributors": ["Asha"]})
+    with pytest.raises(InputError, match=r"package/repository/README\.md.*thanks"):
+        run(changed, finished, progress=False)
+    assert card.read_text(encoding="utf-8") == text
+    card.write_text(f"{text}<!-- bistill:end thanks -->\n", encoding="utf-8")
+    assert done(run(changed, finished, progress=False)) == ["package"]
+    assert "Asante." in card.read_text(encoding="utf-8")
+
+
 def test_packaging_refuses_what_is_no_run_and_a_folder_in_use(finished, tmp_path):
     with pytest.raises(InputError, match="no run in this folder"):
         package_finished(tmp_path, tmp_path / "pair")

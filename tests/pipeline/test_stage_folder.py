@@ -3,6 +3,7 @@
 import pytest
 
 from bistill_hub import InputError
+from bistill_hub.pipeline.manifest import finished
 from bistill_hub.pipeline.stage_folder import (
     MANIFEST_FILE,
     STARTED_FILE,
@@ -76,6 +77,28 @@ def test_an_emptied_folder_may_be_used_again_and_so_may_one_that_is_not_there(tm
     empty(folder)
     empty(tmp_path / "absent")
     assert not (tmp_path / "absent").exists()
+
+
+def test_a_card_stays_and_its_folder_is_known_for_a_stages(tmp_path):
+    folder = filled(tmp_path / "package", manifest_json='{"fingerprint": "a"}')
+    repository = filled(folder / "repository", README_md="by hand", card_json="{}", config_json="{}")
+    (repository / "tasks").mkdir()
+    (repository / "tasks" / "README.md").write_text("no card")
+    for _ in range(2):
+        empty(folder)
+        left = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+        assert left == ["repository/README.md", "repository/card.json", STARTED_FILE]
+        assert is_of_a_stage(folder)
+        assert finished("package", folder) is None
+
+
+def test_a_linked_repository_is_left_where_it_is(tmp_path):
+    elsewhere = filled(tmp_path / "elsewhere", README_md="by hand")
+    folder = filled(tmp_path / "package", manifest_json='{"fingerprint": "a"}')
+    (folder / "repository").symlink_to(elsewhere)
+    empty(folder)
+    assert not (folder / "repository").exists()
+    assert (elsewhere / "README.md").read_text() == "by hand"
 
 
 @pytest.mark.parametrize("name", [MANIFEST_FILE, STARTED_FILE])
