@@ -30,6 +30,7 @@ from .errors import InputError
 from .failed_writes import failed_writes_explained
 from .fp32_products import faster_fp32_products
 from .freed_memory import freed_memory_kept
+from .gpus import SHOW_ONE, refuse_several_gpus
 from .masked_training import MaskedTrainer, Masks
 from .sources import TextSource
 from .unfinished_model import hand_over, prepare_folder, work_in
@@ -127,7 +128,7 @@ def pretrain(
         )
     _check_one_process()
     if settings.steps:
-        _check_one_gpu()
+        refuse_several_gpus("a model is pre-trained on one GPU", SHOW_ONE)
     prepare_folder(output_dir)
     texts = {language: list(source.lines()) for language, source in sources.items()}
     _refuse_empty(texts, sources)
@@ -297,16 +298,6 @@ def _check_one_process() -> None:
             field="WORLD_SIZE",
             value=processes,
             remedy="start it without torchrun or accelerate launch",
-        )
-
-
-def _check_one_gpu() -> None:
-    if (gpus := torch.cuda.device_count()) > 1:
-        raise InputError(
-            "a model is pre-trained on one GPU",
-            field="CUDA_VISIBLE_DEVICES",
-            value=f"{gpus} GPUs",
-            remedy="show it a single one: CUDA_VISIBLE_DEVICES=0",
         )
 
 

@@ -26,6 +26,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput, has_length, 
 
 from ..batches import PaddingCollator
 from ..errors import InputError
+from ..gpus import ONE_PROCESS_EACH
 from .checkpoints import check_update, last_complete, mark_complete, read_progress, refuse_earlier, whole_checkpoint
 from .finite import StopWhereNotFinite, check_losses, check_weights
 from .masking import asks_epoch
@@ -350,7 +351,7 @@ def _check_processes(args: TrainingArguments, processes_per_batch: int) -> None:
             "one process cannot train on several GPUs exactly",
             field="CUDA_VISIBLE_DEVICES",
             value=args.n_gpu,
-            remedy="start one process per GPU with `torchrun` or `accelerate launch`, or show it a single GPU",
+            remedy=ONE_PROCESS_EACH,
         )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started > 1 and args.world_size == 1:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from ..errors import BistillError, InputError
 from ..failed_writes import explained
+from ..gpus import ONE_PROCESS_EACH, refuse_several_gpus
 from .manifest import WORK_FOLDER, StageRecord, complete, finished, started, why_again
 from .order import Stage, by_name
 from .processes import ALONE, Processes, started_processes
@@ -120,8 +121,8 @@ def do_stages(
 
     Raises:
         InOtherHandsError: as `alone_at` does.
-        InputError: several processes were started for what one does, or a stage's folder holds what no stage has left,
-            or cannot be looked at or emptied.
+        InputError: several processes were started for what one does, one process sees several GPUs to train on, or a
+            stage's folder holds what no stage has left, or cannot be looked at or emptied.
         BistillError: the disk is full, or a file vanished on the way; what is finished is kept.
     """
     from rich.console import Console
@@ -151,6 +152,8 @@ def do_stages(
                 if reason := why_again(place, inputs):
                     console.print(f"{stage.name}: {reason}, will be made again")
             to_do = finished(stage.name, place, inputs) is None
+            if to_do and started_processes() == 1 and any(each.trains for each in stages[number - 1 :]):
+                refuse_several_gpus("one process cannot train on several GPUs exactly", ONE_PROCESS_EACH)
             with alone_at(place) if alone_at is not None and to_do else nullcontext():
                 records.append(complete(stage.name, place, inputs, work, together=together, on_all=stage.trains))
             if keep is not None:

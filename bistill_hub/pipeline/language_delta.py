@@ -19,6 +19,7 @@ from ..failed_writes import failed_writes_explained
 from ..folders import check_writable
 from ..fp32_products import faster_fp32_products
 from ..freed_memory import freed_memory_kept
+from ..gpus import SHOW_ONE, refuse_several_gpus
 from ..power_cuts import bring_to_disk
 from ..recipe import Precision
 from ..sources import TextSource, file_sha256
@@ -121,6 +122,7 @@ def train_language_delta(
             finished = _finished(folder, inputs)
             shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
             return finished
+        refuse_several_gpus("a language delta is trained on one GPU", SHOW_ONE)
         _begin(folder, inputs)
         try:
             facts = _train(teacher, revision, text, folder, settings, language, tokenizer, checkpoint_every, progress)

@@ -18,6 +18,7 @@ from ..recipe import Recipe
 from ..student.inspection import encoder_size
 from .manifest import WORK_FOLDER, StageRecord, finished, started, why_again
 from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage, stages_of
+from .overwriting import refuse_overwriting
 from .pinning import pinned_before
 from .preflight import TaskData
 from .reached import training_reached
@@ -111,7 +112,7 @@ def plan(
         command: The command that the run would be given, which goes into its package; as for `run`.
 
     Raises:
-        InputError: something that the run needs is missing or wrong.
+        InputError: something that the run needs is missing or wrong, or a stage's folder holds what no run has left.
     """
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
@@ -121,6 +122,7 @@ def plan(
     stages = stages_of(
         recipe, list(facts.tasks.values()), command=command or f"bistill run {recipe.name}", progress=False
     )
+    refuse_overwriting(recipe, folder, stages)
     states, records = _states(stages, folder)
     if STUDENT in records:
         facts = replace(facts, vocabulary=records[STUDENT].facts["student"]["vocabulary"])

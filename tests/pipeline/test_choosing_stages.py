@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 from transformers import AutoModel, AutoModelForTokenClassification
 
 from bistill_hub import InputError, run
@@ -97,6 +98,19 @@ def test_what_an_earlier_state_of_the_run_left_is_not_packaged(recipe, finished,
     # Another phase 1: the delta of before does not belong to it.
     run(recipe.replace({"bilingual.steps": 6}), finished, until="phase-1", progress=False)
     assert not (package_finished(finished, tmp_path / "pair") / "tasks").exists()
+
+
+def test_where_one_process_sees_several_gpus_nothing_begins_that_would_wait_for_a_training(
+    recipe, finished, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert done(run(recipe, finished, progress=False)) == []
+    assert done(run(recipe.replace({"contributors": ["Asha"]}), finished, progress=False)) == ["package"]
+    for changed, folder in ((recipe.replace({"bilingual.steps": 6}), finished), (recipe, tmp_path / "new")):
+        with pytest.raises(InputError, match=r"CUDA_VISIBLE_DEVICES = '4 GPUs': .*one process per GPU with `torchrun`"):
+            run(changed, folder, progress=False)
+    assert (finished / "phase-1" / "manifest.json").is_file()
+    assert not (tmp_path / "new" / "student").exists()
 
 
 OWN = "<!-- bistill:keep thanks -->\nAsante sana.\n<!-- bistill:end thanks -->\n"

@@ -229,6 +229,15 @@ def test_a_finished_delta_is_taken_as_it_is_and_nothing_else_is_overwritten(trai
         train(teacher, text, tmp_path / "other")
 
 
+def test_several_gpus_are_refused_but_for_a_delta_that_is_there(trained, teacher, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    folder = shutil.copytree(trained[0], tmp_path / "done")
+    train(teacher, text, folder)
+    with pytest.raises(InputError, match=r"CUDA_VISIBLE_DEVICES = '2 GPUs': a language delta .* Show it a single one"):
+        train(teacher, text, tmp_path / "new")
+    assert not (tmp_path / "new" / "training").exists()
+
+
 def test_text_comes_from_a_table_and_a_training_in_bf16_leaves_the_precision_that_is_asked_for(
     teacher, world_lines, tmp_path
 ):

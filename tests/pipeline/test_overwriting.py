@@ -13,6 +13,7 @@ from bistill_hub import InputError, cli, run
 from bistill_hub.pipeline import order
 from bistill_hub.pipeline.manifest import finished
 from bistill_hub.pipeline.order import STUDENT
+from bistill_hub.pipeline.plan import plan
 from bistill_hub.pipeline.run import package_finished
 from bistill_hub.pipeline.several import run_several
 
@@ -101,6 +102,13 @@ def test_stages_that_the_run_is_not_to_do_are_not_looked_at(recipe, played, tmp_
     (tmp_path / "run" / "package" / "mine.txt").write_text("mine")
     run(recipe, tmp_path / "run", **UNTIL)
     assert len(played) == len(STAGES)
+
+
+def test_a_plan_refuses_what_the_run_would_refuse(recipe, tmp_path):
+    (tmp_path / "run" / "student").mkdir(parents=True)
+    (tmp_path / "run" / "student" / "thesis.txt").write_text("five years")
+    with pytest.raises(InputError, match=r"run/student': .* holds what no run has left: thesis\.txt"):
+        plan(recipe, tmp_path / "run", trial=False)
 
 
 def test_stages_that_are_emptied_for_a_later_run_are_looked_at_though_this_one_ends_before(recipe, played, tmp_path):
