@@ -53,6 +53,11 @@ class InputError(BistillError, ValueError):
         file = f"{name}: {self.file}" if self.file else name
         return InputError(self.problem, remedy=self.remedy, file=file, field=self.field, **value)
 
+    def at(self, field: str) -> InputError:
+        """Say the same of another field, which names what cannot be used."""
+        value = {"value": self.value} if self._has_value else {}
+        return InputError(self.problem, remedy=self.remedy, file=self.file, field=field, **value)
+
     @classmethod
     def from_validation(
         cls,

@@ -5,7 +5,8 @@ Weights are read from safetensors files alone. A pickled teacher is converted fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,17 @@ def delta_place(name: str, field: str = "delta") -> DeltaPlace:
             remedy="write ORG/NAME@REVISION with a branch, tag or commit, or ORG/NAME",
         )
     return DeltaPlace(repository, revision, legacy)
+
+
+@contextmanager
+def named_by(field: str) -> Iterator[None]:
+    """Say of a model that cannot be loaded within it that this field names it, and not that of the recipe's teacher."""
+    try:
+        yield
+    except InputError as error:
+        if error.field != "teacher.model":
+            raise
+        raise error.at(field) from error.__cause__
 
 
 def load_config(model: str, revision: str | None = None) -> Any:
@@ -182,7 +194,7 @@ def load_task_model(
         head: A key of `bistill_hub.model.configuration_bistill.HEADS`.
         model: Hub id or folder.
         revision: Branch, tag or commit on the Hub.
-        tuned_by: The checkpoint has to have the head; this is the field that names it, for the message.
+        tuned_by: The checkpoint has to have the head; this is the field that names it, for messages.
         kwargs: Passed on, such as `id2label`.
 
     Raises:
@@ -193,9 +205,10 @@ def load_task_model(
 
     from .model.configuration_bistill import HEADS
 
-    found, missing = _load_weights(getattr(modeling_auto, HEADS[head]), model, revision, **kwargs)
-    of_encoder = [name for name in missing if name.startswith(f"{found.base_model_prefix}.")]
-    _check_whole(model, of_encoder)
+    with nullcontext() if tuned_by is None else named_by(tuned_by):
+        found, missing = _load_weights(getattr(modeling_auto, HEADS[head]), model, revision, **kwargs)
+        of_encoder = [name for name in missing if name.startswith(f"{found.base_model_prefix}.")]
+        _check_whole(model, of_encoder)
     if tuned_by and (of_head := sorted(set(missing) - set(of_encoder))):
         raise InputError(
             f"the checkpoint lacks {of_head[0]}, so it was not tuned for a task with this head ({head})",

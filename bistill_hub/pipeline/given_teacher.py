@@ -18,7 +18,7 @@ from ..model.sparse_delta import SparseDelta
 from ..recipe import TaskRecipe, TaskTeacher
 from ..student.backbones import backbone_for
 from ..tasks.task import Task
-from ..teacher import load_config, load_delta, load_task_model, load_tokenizer
+from ..teacher import load_config, load_delta, load_task_model, load_tokenizer, named_by
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -75,7 +75,8 @@ def check_tuned_model(
     model, revision, field = settings.teacher.model, settings.teacher.revision, f"tasks.{settings.name}.teacher.model"
     if model is None:
         return
-    tuned = load_config(model, revision)
+    with named_by(field):
+        tuned = load_config(model, revision)
     if labels:
         tuned_rows(settings, tuned, labels)
     if settings.distillation.learns_from != "teacher":
@@ -92,7 +93,8 @@ def check_tuned_model(
                     remedy=f"name one that was tuned from this teacher, {_TUNED_HERE}",
                 )
     if tokenizer is not None:
-        own_ids = load_tokenizer(model, revision).get_vocab()
+        with named_by(field):
+            own_ids = load_tokenizer(model, revision).get_vocab()
         for token, number in tokenizer.get_vocab().items():
             if own_ids.get(token) != number:
                 is_there = f"there as {own_ids[token]}" if token in own_ids else "not in it"

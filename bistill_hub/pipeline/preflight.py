@@ -22,7 +22,7 @@ from ..student.backbones import backbone_for
 from ..student.must_keep import must_keep_ids
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from ..teacher import delta_place, load_config, load_delta, load_language_model, load_tokenizer
+from ..teacher import delta_place, load_config, load_delta, load_language_model, load_tokenizer, named_by
 from .given_teacher import check_delta_labels, check_given_teacher, check_tuned_weights
 from .held_out import check_held_out
 from .tokenizer_classes import check_tokenizer_classes
@@ -81,7 +81,8 @@ def preflight(recipe: Recipe, output_dir: Path) -> list[TaskData]:
             source.check(f"tasks.{settings.name}.{name}")
         check_held_out(settings.sources, {name: f"tasks.{settings.name}.{name}" for name in settings.sources})
         if settings.teacher.model is not None:
-            check_weights(settings.teacher.model, settings.teacher.revision)
+            with named_by(f"tasks.{settings.name}.teacher.model"):
+                check_weights(settings.teacher.model, settings.teacher.revision)
     deltas = delta_fields(recipe)
     for field, delta in deltas.items():
         check_model_file(delta, field)

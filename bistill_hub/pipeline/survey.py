@@ -16,7 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from ..cards.metadata_check import check_identity
-from ..checkpoint_files import checkpoint_files, local_name, may_be_folder, taken_as_hub_id
+from ..checkpoint_files import check_weights, checkpoint_files, local_name, may_be_folder, taken_as_hub_id
 from ..errors import InputError
 from ..model.legacy import LEGACY_FILE
 from ..recipe import Recipe, TaskRecipe
@@ -25,7 +25,7 @@ from ..student.build import config_of_size
 from ..student.inspection import encoder_size
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
-from ..teacher import delta_place, load_config, load_delta, load_tokenizer
+from ..teacher import delta_place, load_config, load_delta, load_tokenizer, named_by
 from .given_teacher import check_delta_labels, check_given_teacher, check_tuned_model
 from .held_out import check_held_out
 from .preflight import (
@@ -161,8 +161,7 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
         check_held_out(settings.sources, {name: f"{prefix}.{name}" for name in settings.sources})
         if settings.teacher.model is not None:
             models[f"{prefix}.teacher.model"] = (settings.teacher.model, settings.teacher.revision)
-    for field, (model, _) in models.items():
-        check_model_file(model, field)
+    _check_models_here({"teacher.model": recipe.teacher.model} | {field: model for field, (model, _) in models.items()})
     deltas = delta_fields(recipe)
     for field, delta in deltas.items():
         check_model_file(delta, field)
@@ -171,7 +170,8 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
     teacher, config, tokenizer = _look_at_teacher(recipe)
     for field, (model, revision) in models.items():
         if _is_nowhere(model, revision):  # whatever loads it says so
-            load_delta(deltas[field]) if field in deltas else load_config(model, revision)
+            with named_by(field):
+                load_delta(deltas[field]) if field in deltas else load_config(model, revision)
     check_bilingual(recipe, tokenizer)
     lines = {field: _count_lines(text, field) for field, text in texts.items()}
     sources = [_source(field, text, lines[field], "lines") for field, text in texts.items()]
@@ -192,6 +192,15 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
     sources += [_weights(field, model, revision) for field, (model, revision) in models.items()]
     vocabulary = config.vocab_size if config is not None else 0
     return Facts(recipe, config, tokenizer, vocabulary, lines, found, features), teacher, sources
+
+
+def _check_models_here(models: Mapping[str, str]) -> None:
+    """Refuse a file in the place of a model, and a model here without safetensors weights, by the field that names it."""
+    for field, model in models.items():
+        check_model_file(model, field)
+        if Path(local_name(model)).is_dir():
+            with named_by(field):
+                check_weights(model)
 
 
 def _look_at_teacher(recipe: Recipe) -> tuple[TeacherPlan, Any, Any]:

@@ -116,6 +116,28 @@ def test_other_labels_are_refused_by_plan_and_run(tmp_path, look, change, told):
     assert "config.json" in str(refused.value)
 
 
+@pytest.mark.parametrize("look", [plan, preflight])
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "its weights are pickled"),
+        (lambda folder: (folder / "config.json").unlink(), "cannot be loaded"),
+    ],
+    ids=["pickled", "without a configuration"],
+)
+def test_a_model_that_cannot_be_loaded_is_named_by_its_own_field(tmp_path, look, damage, told):
+    recipe = recipe_of(tmp_path, "ner", "bert")
+    tuned = write_tuned(tmp_path / "tuned", recipe, "ner", ORDERS["ner"])
+    damage(tmp_path / "tuned")
+    with pytest.raises(InputError, match=told) as refused:
+        look(tuned, tmp_path / "run")
+    assert (refused.value.field, refused.value.value) == ("tasks.ner.teacher.model", str(tmp_path / "tuned"))
+    damage(tmp_path / "teacher")
+    with pytest.raises(InputError, match=told) as refused:
+        look(recipe, tmp_path / "run")
+    assert (refused.value.field, refused.value.value) == ("teacher.model", str(tmp_path / "teacher"))
+
+
 def test_labels_that_case_alone_tells_apart_are_told_apart(tmp_path):
     recipe = recipe_of(tmp_path, "ner", "bert").replace({"tasks.ner.teacher.model": "org/tuned"})
     labels = ("O", "B-PER", "I-PER", "B-Per", "I-Per")
