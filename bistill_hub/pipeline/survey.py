@@ -161,7 +161,11 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
         check_held_out(settings.sources, {name: f"{prefix}.{name}" for name in settings.sources})
         if settings.teacher.model is not None:
             models[f"{prefix}.teacher.model"] = (settings.teacher.model, settings.teacher.revision)
-    _check_models_here({"teacher.model": recipe.teacher.model} | {field: model for field, (model, _) in models.items()})
+    for field, (model, _) in models.items():
+        check_model_file(model, field)
+    _check_weights_here(
+        {"teacher.model": recipe.teacher.model} | {field: model for field, (model, _) in models.items()}
+    )
     deltas = delta_fields(recipe)
     for field, delta in deltas.items():
         check_model_file(delta, field)
@@ -194,10 +198,9 @@ def look(recipe: Recipe) -> tuple[Facts, TeacherPlan, list[SourcePlan]]:
     return Facts(recipe, config, tokenizer, vocabulary, lines, found, features), teacher, sources
 
 
-def _check_models_here(models: Mapping[str, str]) -> None:
-    """Refuse a file in the place of a model, and a model here without safetensors weights, by the field that names it."""
+def _check_weights_here(models: Mapping[str, str]) -> None:
+    """Refuse a model here without safetensors weights, by the field that names it."""
     for field, model in models.items():
-        check_model_file(model, field)
         if Path(local_name(model)).is_dir():
             with named_by(field):
                 check_weights(model)
