@@ -70,9 +70,10 @@ def compare_command(
     the recipe gives a task SFT or a tuned model or tunes it sparsely; teacher_sft, trimmed_teacher; distilbert_style
     and minilmv2_style, students of all languages, for which the recipe names further_languages; from_scratch; each of
     these three also _fine_tuned instead of phase 2. Ablations: student_fine_tuned, student_sft, student_relations,
-    no_phase_1, no_attention_loss, no_hidden_loss, dense_phase_2, lrf_2, lrf_3. Extensions, with phase 2 on unlabelled
-    target text too: target_text, lrf_3_target_text, minilmv2_style_target_text, trimmed_teacher_target_text. By name
-    alone, and untried: distilmbert, multilingual_minilmv2, from the Hub.
+    no_phase_1, no_attention_loss, no_hidden_loss, dense_phase_2, whole_vocabulary, lrf_2, lrf_3, and, where there are
+    further_languages, all_languages. Extensions, with phase 2 on unlabelled target text too: target_text,
+    lrf_3_target_text, minilmv2_style_target_text, trimmed_teacher_target_text. By name alone, and untried: distilmbert,
+    multilingual_minilmv2, from the Hub.
 
     What is missing and its cost are told first, and on a terminal you are asked. Stages that contenders share are done
     once; what was stopped goes on where it stopped when the same command is given again. Several commands with the same

@@ -20,13 +20,13 @@ _NO_GENERAL_LOSS: Changes = {
     f"bilingual.{term}_weight": 0.0
     for term in ("attention", "hidden", "logits", "divergence", "relations", "masked_lm", "cosine")
 }
-_FOR_ALL_LANGUAGES: Changes = {"student.vocabulary": "whole"}
+WHOLE_VOCABULARY: Changes = {"student.vocabulary": "whole"}
 _HIDDEN_SHARE = 0.15
 """Share of the tokens that BERT and DistilBERT hide."""
 
 DISTILBERT: Changes = {
     **_NO_GENERAL_LOSS,
-    **_FOR_ALL_LANGUAGES,
+    **WHOLE_VOCABULARY,
     # The weights of DistilBERT's training: 5 for the teacher's distribution, 2 for the tokens, 1 for the cosine.
     "bilingual.logits_weight": 5.0,
     "bilingual.masked_lm_weight": 2.0,
@@ -35,7 +35,7 @@ DISTILBERT: Changes = {
     "student.keep_language_modelling_head": True,
 }
 RELATIONS: Changes = {**_NO_GENERAL_LOSS, "bilingual.relations_weight": 1.0, "bilingual.masked_share": 0.0}
-MINILM: Changes = {**RELATIONS, **_FOR_ALL_LANGUAGES}
+MINILM: Changes = {**RELATIONS, **WHOLE_VOCABULARY}
 SCRATCH: Changes = {
     **_NO_GENERAL_LOSS,
     "student.initialisation": "random",
@@ -103,7 +103,7 @@ def every_nth_layer(factor: int) -> Changes:
 
 def lt_sft(recipe: Recipe) -> Changes:
     """The whole teacher, tuned as sparsely as the student, on the labels; `sparse_teacher` says what it wears."""
-    return {**every_nth_layer(1), **_FOR_ALL_LANGUAGES, **NO_PHASE_1, **from_labels(recipe)}
+    return {**every_nth_layer(1), **WHOLE_VOCABULARY, **NO_PHASE_1, **from_labels(recipe)}
 
 
 def fixed(changes: Changes, *, on_labels: bool = False) -> Callable[[Recipe], Changes]:

@@ -18,6 +18,7 @@ from .changes import (
     NO_PHASE_1,
     RELATIONS,
     SCRATCH,
+    WHOLE_VOCABULARY,
     Changes,
     every_nth_layer,
     fine_tuned,
@@ -125,7 +126,8 @@ def differences(derived: Recipe, own: Recipe) -> dict[str, Any]:
 def chosen(pair: Recipe, against: Sequence[str], layers: int | None, *, alone: bool = False) -> tuple[Contender, ...]:
     """Return the contenders that words name, with teacher and student, in the registry's order.
 
-    A word for a group leaves out what would be teacher or student themselves, and what the teacher cannot be cut to.
+    A word for a group leaves out what would be teacher or student themselves, what the teacher cannot be cut to, and
+    ablations for which the recipe has no further languages.
 
     Args:
         pair: The pair's recipe.
@@ -172,7 +174,12 @@ def _differs(contender: Contender, pair: Recipe) -> bool:
 
 
 def _fits(contender: Contender, pair: Recipe, layers: int | None) -> bool:
-    """Whether a teacher of so many layers can be cut as a contender asks, and read what it asks."""
+    """Whether a teacher of so many layers can be cut as a contender asks, and read what it asks.
+
+    An ablation that reads further languages does not fit a recipe that names none; baselines that do are asked for.
+    """
+    if contender.multilingual and contender.group == "ablation" and not pair.further_languages:
+        return False
     own = own_recipe(pair)
     try:
         student = own.replace(contender.changes(own)).student  # refuses target text where teachers wear language SFTs
@@ -322,6 +329,21 @@ CONTENDERS: Mapping[str, Contender] = {
             group="ablation",
             source=_ANSELL,
             changes=lambda recipe: of_tasks(recipe, {"density": 1.0, "iterations": 1}),
+        ),
+        Contender(
+            name="whole_vocabulary",
+            label="whole vocabulary",
+            group="ablation",
+            source=_ANSELL,
+            changes=fixed(WHOLE_VOCABULARY),
+        ),
+        Contender(
+            name="all_languages",
+            label="all languages",
+            group="ablation",
+            source=_ANSELL,
+            multilingual=True,
+            changes=fixed(WHOLE_VOCABULARY),
         ),
         Contender(
             name="lrf_2", label="LRF 2", group="ablation", source=_ANSELL, changes=lambda recipe: every_nth_layer(2)

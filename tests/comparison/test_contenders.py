@@ -90,6 +90,8 @@ EXPECTED = {
     "no_attention_loss": {"bilingual.attention_weight": 0.0, **of_tasks(attention_weight=0.0)},
     "no_hidden_loss": {"bilingual.hidden_weight": 0.0, **of_tasks(hidden_weight=0.0)},
     "dense_phase_2": of_tasks(density=1.0),
+    "whole_vocabulary": {"student.vocabulary": "whole"},
+    "all_languages": {"student.vocabulary": "whole", "further_languages": ["fr"]},
     "lrf_3": {"student.layer_reduction_factor": 3},
 }
 ON_TARGET_TEXT = {
@@ -192,6 +194,13 @@ def test_words_stand_for_groups_and_leave_out_what_would_be_the_student():
     assert names(PAIR, "distilmbert") == {"teacher", "student", "distilmbert"}
     bare = PAIR.replace({"bilingual.steps": 0, "student.layer_reduction_factor": 3})
     assert names(bare, "ablations") == {"teacher", "student", "lrf_2", *ablations} - {"no_phase_1", "lrf_3"}
+
+
+def test_a_word_leaves_out_an_ablation_of_languages_that_the_recipe_does_not_name():
+    alone = PAIR.replace({"further_languages": []})
+    assert names(PAIR, "ablations") - names(alone, "ablations") == {"all_languages"}
+    with pytest.raises(InputError, match="the recipe names none beside the pair's"):
+        names(alone, "all_languages")
 
 
 def test_a_word_leaves_out_what_the_teacher_cannot_be_cut_to():
