@@ -98,7 +98,8 @@ def tuned_in_full(tasks: Iterable[TaskRecipe]) -> dict[str, Any]:
 
 def every_nth_layer(factor: int) -> Changes:
     """One student layer for so many of the teacher's, evenly spread, whatever the recipe chooses."""
-    return {"student.layer_reduction_factor": factor, "student.layers": None, "student.layer_map": None}
+    evenly = {} if factor == 1 else {"student.layer_choice": "spread"}
+    return {"student.layer_reduction_factor": factor, "student.layers": None, "student.layer_map": None, **evenly}
 
 
 def lt_sft(recipe: Recipe) -> Changes:

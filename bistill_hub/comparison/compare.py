@@ -235,7 +235,7 @@ def _records(entry: Remembered, data: TaskData | None, folder: Path) -> dict[Ask
         return found
     try:
         rows = rows_of(CONTENDERS[entry.contender], entry.recipe, entry.seeds, {entry.task: data}, progress=False)
-    except OSError:  # a file of an earlier command's is gone
+    except (OSError, InputError):  # a file of an earlier command's is gone, or a variable in its path is not set
         return found
     return found | {row.asked: finished_stages(row, folder).get(score_name(entry.task)) for row in rows}
 

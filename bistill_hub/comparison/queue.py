@@ -19,6 +19,7 @@ from ..pipeline.executor import InOtherHandsError, do_stages
 from ..pipeline.manifest import StageRecord
 from ..pipeline.order import Stage
 from ..pipeline.shared import FailedBeforeError, failure
+from ..sources import file_sha256
 from .rows import Asked, Row, finished_stages, place_of, removed_model
 
 LOCKS_FOLDER = ".locks"
@@ -86,16 +87,19 @@ def _do(row: Row, folder: Path, places: _Places, *, progress: bool) -> str | Non
 
 
 def _cannot_go_on(record: StageRecord) -> InputError:
-    """Why a row that needs a model of which only the record is left is not done.
+    """Why a row that needs a model of which only the record is left, or a file that is damaged, is not done.
 
     Trained again it would hardly be the same to the last bit, and the scores of the first one would hang in the air.
     """
-    lost = [name for name in record.outputs if not (record.folder / name).is_file()]
+    lost, how = [name for name in record.outputs if not (record.folder / name).is_file()], "there any more"
+    if not lost:
+        changed = (name for name, sha in record.outputs.items() if file_sha256(record.folder / name) != sha)
+        lost, how = list(changed), "as they were"
     return InputError(
-        f"it was finished, and {len(lost)} of its {len(record.outputs)} files are not there any more",
+        f"it was finished, and {len(lost)} of its {len(record.outputs)} files are not {how}",
         file=record.folder,
         field="files",
-        value=lost[0],
+        value=next(iter(lost), None),
         remedy="bring them back; or remove this folder to do it again, so that rows scored by the former one count as "
         "missing; or choose another folder for this row",
     )

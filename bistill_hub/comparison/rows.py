@@ -115,7 +115,7 @@ def to_train(rows: Sequence[Row], folder: Path) -> list[Row]:
 
 
 def removed_model(row: Row, folder: Path) -> StageRecord | None:
-    """The first stage of a row that is finished and whose files are not all there any more."""
+    """The first stage of a row that is finished and whose files are not all there any more, or not whole."""
     told = _records(row, folder, without_files=[stage.name for stage in row.stages])
     there = _records(row, folder, without_files=())
     return next((record for name, record in told.items() if name not in there), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _KEPT_ENTRIES = 10_000_000
-"""Up to so many numbers, 80 MB, draws are kept for the next model: a comparison makes the same ones for all of them."""
+"""Up to so many numbers, 80 MB, draws are kept for the next model: a comparison makes the same ones for all of them.
+More are never there at once: a larger test set's resamples are drawn a part of them after the other."""
 
 
 def bootstrap_scores(
@@ -32,21 +33,35 @@ def bootstrap_scores(
         [resamples] scores.
     """
     examples = len(statistics)
-    drawn = _kept_draws if examples * resamples <= _KEPT_ENTRIES else _draws
+    kept = examples * resamples <= _KEPT_ENTRIES
+    drawn = [_kept_draws(examples, resamples, seed)] if kept else _draws(examples, resamples, seed)
     # Products of floats are the fast ones, and exact for counts, which therefore come back as what they were.
-    summed = drawn(examples, resamples, seed) @ np.asarray(statistics, np.float64)
+    numbers = np.asarray(statistics, np.float64)
+    summed = np.concatenate([part @ numbers for part in drawn])
     return np.asarray(main_score(summed.astype(np.result_type(statistics, np.int64), copy=False)))
 
 
-def _draws(examples: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """How often each example is drawn in each resample, [resamples, examples]; not to be written into."""
+def _draws(examples: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each example is drawn in each resample, [some resamples, examples] at a time; not to be written into.
+
+    One generator draws them all, so that they are the same in however many parts.
+    """
     shares = np.full(examples, 1 / examples)
-    drawn = np.random.default_rng(seed).multinomial(examples, shares, size=resamples).astype(np.float64)
-    drawn.flags.writeable = False
+    generator = np.random.default_rng(seed)
+    parts = -(-resamples // max(1, _KEPT_ENTRIES // examples))
+    for part in range(parts):
+        # Of about one size: the product of a few rows alone is rounded in another way.
+        size = resamples // parts + (part < resamples % parts)
+        drawn = generator.multinomial(examples, shares, size=size).astype(np.float64)
+        drawn.flags.writeable = False
+        yield drawn
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(examples: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """All of them, where they are few enough to be kept."""
+    (drawn,) = _draws(examples, resamples, seed)
     return drawn
-
-
-_kept_draws = lru_cache(maxsize=2)(_draws)
 
 
 def interval(scores: NDArray[np.float64], coverage: float = 0.95) -> tuple[float, float]:

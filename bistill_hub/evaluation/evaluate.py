@@ -16,6 +16,7 @@ from ..hub_commits import commits_read
 from ..model.sparse_delta import state_sha256
 from ..pair_loading import load_pair_config, loading
 from ..sources import LabelledSource, file_sha256
+from ..student.backbones import BACKBONES
 from ..tasks import get_task
 from ..tasks.task import Task, source_file
 from .digests import prediction_digests
@@ -89,8 +90,8 @@ def evaluate_model(
         max_length: Sub-words that a model input may have.
         seed: Seed of the training run behind the model, recorded with the score.
         progress: Show a progress bar.
-        predictions_file: Where the predictions are kept, one a line as JSON. Those of another model, or of other data,
-            are replaced.
+        predictions_file: Where the predictions are kept, one a line as JSON; its folder is made where there is none.
+            Those of another model, or of other data, are replaced.
 
     Returns:
         The record, and one prediction an example.
@@ -192,7 +193,7 @@ def evaluate_pair(
         tests: Test set by language code, for the pair's source language, its target language or both.
         teacher: Hub id or folder of a model tuned for the task, to be scored by the same code.
         revision: Branch, tag or commit of the pair.
-        max_length: Sub-words that a model input may have.
+        max_length: Sub-words that a model input may have; less where a model reads less.
         progress: Show progress bars.
         predictions_dir: Folder for the predictions, made where there is none: `student.sw.jsonl` and so on. A call that
             was interrupted goes on with what it has left there.
@@ -238,7 +239,7 @@ def evaluate_pair(
     results: list[Result] = []
     predicted: dict[str, dict[str, list[Any]]] = {test.language: {} for test in sets}
     for name, model, reader in models:
-        labels = labels_of(model)
+        labels, longest = labels_of(model), _longest_input(model)
         for test in sets:
             result, predictions = evaluate_model(
                 model.to(device),
@@ -247,7 +248,7 @@ def evaluate_pair(
                 test,
                 labels,
                 name=name,
-                max_length=max_length,
+                max_length=max_length if longest is None else min(max_length, longest),
                 progress=progress,
                 predictions_file=None if folder is None else folder / f"{name}.{test.language}.jsonl",
             )
@@ -269,6 +270,12 @@ def _check_answers(task: Task, labels: Sequence[str], name: str) -> None:
             value=list(labels),
             remedy="name a model whose `id2label` has the task's own labels (entities: O, B-TYPE and I-TYPE)",
         )
+
+
+def _longest_input(model: PreTrainedModel) -> int | None:
+    """How many tokens a model reads at most; None for a teacher of an architecture that no student is cut from."""
+    backbone = BACKBONES.get(model.config.model_type)
+    return None if backbone is None else backbone.longest_input(model.config)
 
 
 def _said_of(pair: str | os.PathLike[str], revision: str | None) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class KeptPredictions:
             slice_examples: Examples of a slice; the last one may have fewer.
         """
         if not self._is_ours():
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             self._origin_file.unlink(missing_ok=True)
             self.file.write_bytes(b"")
             _write_whole(self._origin_file, json.dumps(self.origin, indent=2, ensure_ascii=False) + "\n")

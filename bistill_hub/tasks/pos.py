@@ -85,7 +85,7 @@ class Pos(TokenClassification):
         Files that end in .conllu are CoNLL-U: words in column 1 and tags in column 3, unless `source.columns` says
         otherwise, and IDs in column 0.
         """
-        if source.path is None or source.file.suffix != ".conllu":
+        if source.path is None or source.file.suffix.lower() != ".conllu":
             return super().sentences(source)
         return self._conllu_sentences(source)
 

@@ -35,7 +35,7 @@ def read_questions(source: LabelledSource) -> Iterator[tuple[dict[str, Any], int
 
 
 def _rows(source: LabelledSource) -> Iterable[_Row]:
-    content = _squad_content(source) if source.path is not None and source.file.suffix == ".json" else None
+    content = _squad_content(source) if source.path is not None and source.file.suffix.lower() == ".json" else None
     if content is not None:
         if source.columns:
             raise InputError(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # A table of lists cannot be CSV; every other ending is taken for CoNLL, which has none of its own (.conll, .tsv, .txt).
-_TABLES = (".parquet", ".json", ".jsonl")
+_TABLES = (".parquet", ".json", ".jsonl", ".ndjson")
 _BATCH = 1000
 
 
@@ -250,7 +250,7 @@ class TokenClassification(Task):
 
     def sentences(self, source: LabelledSource) -> Iterator[Sentence]:
         """Yield the sentences as the source has them; `read` renames and checks their tags."""
-        if source.path is not None and source.file.suffix not in _TABLES:
+        if source.path is not None and source.file.suffix.lower() not in _TABLES:
             return self.conll_sentences(source)
         return _read_table(source, self.tag_column, self.outside)
 

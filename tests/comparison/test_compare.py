@@ -17,7 +17,7 @@ from studies import load_script
 
 from bistill_hub import InputError, Recipe
 from bistill_hub.comparison.compare import compare, find
-from bistill_hub.comparison.contenders import own_recipe
+from bistill_hub.comparison.contenders import CONTENDERS, own_recipe
 from bistill_hub.comparison.cost import cost_of
 from bistill_hub.comparison.findings import verdict
 from bistill_hub.comparison.memory import remember
@@ -289,6 +289,35 @@ def test_a_model_that_was_scored_and_removed_is_not_trained_behind_its_scores(pa
     assert "ner-teacher-" in error or "student-" in error
     assert done.count("ner teacher") == 1, "of the seed that was never trained"
     assert {score.seeds for score in found.scores if score.contender == "student"} == {(0, 1, 2)}
+
+
+def test_a_file_that_is_not_whole_fails_its_row_alone_and_is_named(pair, copied):
+    before = compare(pair, AGAINST, copied, seeds=[0], progress=False)
+    place = next(
+        place
+        for place in (copied / "stages").glob("ner-scores-*")
+        if json.loads((place / "manifest.json").read_text())["inputs"]["scored"] == "trimmed_teacher"
+        and read_results(place / "results.json")[0].seed == 0
+    )
+    (place / "sw.jsonl").write_bytes((place / "sw.jsonl").read_bytes()[:-1])
+    found = compare(pair, AGAINST, copied, seeds=[0], progress=False)
+    ((asked, error),) = found.failed.items()
+    assert asked == Asked("trimmed_teacher", 0, "ner")
+    for said in (place.name, "1 of its", "'sw.jsonl'", "not as they were"):
+        assert said in error
+    assert [score.contender for score in found.scores if score.seeds == (0, 1)] == [
+        score.contender for score in before.scores if score.contender != "trimmed_teacher"
+    ]
+
+
+def test_rows_whose_text_is_not_to_be_found_any_more_count_as_missing(pair, copied, monkeypatch):
+    several = pair.replace({"further_languages": [{"code": "fr", "name": "French", "text": "$FURTHER/fr.txt"}]})
+    recipe = CONTENDERS["minilmv2_style"].recipe(several)
+    remember(copied, several, {"minilmv2_style": recipe}, [0], {})
+    monkeypatch.delenv("FURTHER", raising=False)
+    found = compare(several, AGAINST, copied, seeds=SEEDS, progress=False)
+    assert (found.missing, found.failed) == ((Asked("minilmv2_style", 0, "ner"),), {})
+    assert "- minilmv2_style, ner, seed 0" in (copied / "comparison.md").read_text()
 
 
 def test_a_contender_may_have_a_setting_of_its_own_and_the_table_tells_it(pair, copied, monkeypatch):

@@ -196,6 +196,15 @@ def test_words_stand_for_groups_and_leave_out_what_would_be_the_student():
     assert names(bare, "ablations") == {"teacher", "student", "lrf_2", *ablations} - {"no_phase_1", "lrf_3"}
 
 
+@pytest.mark.parametrize("choice", ["bottom", "top"])
+def test_every_third_layer_is_that_wherever_the_recipe_takes_its_layers_from(choice):
+    pair = PAIR.replace({"student.layer_choice": choice})
+    for name in ("lrf_2", "lrf_3", "lrf_3_target_text"):
+        factor = int(name[4])
+        assert CONTENDERS[name].recipe(pair).student.layer_map_for(12) == tuple(range(factor - 1, 12, factor))
+    assert CONTENDERS["teacher_sft"].recipe(pair).student.layer_map_for(12) == tuple(range(12))
+
+
 def test_a_word_leaves_out_an_ablation_of_languages_that_the_recipe_does_not_name():
     alone = PAIR.replace({"further_languages": []})
     assert names(PAIR, "ablations") - names(alone, "ablations") == {"all_languages"}

@@ -1,6 +1,7 @@
 """Resampled scores have the bootstrap's distribution, are the same for the same seed, and can be paired."""
 
 import math
+import tracemalloc
 from collections import Counter
 from itertools import product
 
@@ -113,8 +114,20 @@ def test_kept_draws_are_those_that_would_be_drawn_and_counts_stay_counts(kind, m
     statistics = np.random.default_rng(3).integers(0, 9, (40, 3)).astype(kind)
     draws = np.random.default_rng(7).multinomial(40, np.full(40, 1 / 40), size=50)
     expected = draws @ statistics
-    for most in (0, 10**6, 10**6):
+    for most in (0, 7 * 40, 10**6, 10**6):
         monkeypatch.setattr(bootstrap, "_KEPT_ENTRIES", most)
         found = bootstrap_scores(statistics, lambda sums: sums, resamples=50, seed=7)
         assert found.dtype == expected.dtype
         assert (found == expected).all()
+
+
+def test_what_is_drawn_takes_no_more_memory_for_a_larger_test_set(monkeypatch):
+    def most_of(examples):
+        tracemalloc.start()
+        bootstrap_scores(np.ones((examples, 2), dtype=np.int64), accuracy, resamples=500)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    monkeypatch.setattr(bootstrap, "_KEPT_ENTRIES", 50_000)
+    assert most_of(2000) < 1.5 * most_of(200)

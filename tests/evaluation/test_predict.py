@@ -23,6 +23,7 @@ from bistill_hub.evaluation.evaluate import (
 from bistill_hub.evaluation.rescoring import score_predictions
 from bistill_hub.model.sparse_delta import state_sha256
 from bistill_hub.sources import LabelledSource, file_sha256
+from bistill_hub.student.backbones import backbone_for
 from bistill_hub.tasks import get_task
 
 NER = get_task("ner")
@@ -238,6 +239,17 @@ class TestPair:
             if result.model == "student":
                 assert first.against_teacher == result.against_teacher
             assert second.predictions == teacher.name
+
+    def test_inputs_are_cut_at_what_each_of_the_models_reads(self, pair, tmp_path):
+        file = tmp_path / "long.conll"
+        file.write_text("house\tO\n" * 300)
+        tests = {"en": LabelledSource(path=str(file))}
+        student, teacher = evaluate_pair(pair, "ner", tests, teacher=pair.with_name("tuned"), progress=False)
+        model = AutoModelForTokenClassification.from_pretrained(pair.with_name("tuned"))
+        room = backbone_for(model.config).longest_input(model.config)
+        (cut,) = evaluate_pair(pair, "ner", tests, max_length=room, progress=False)
+        assert room < 256
+        assert student.prediction_digests == teacher.prediction_digests == cut.prediction_digests
 
     @pytest.mark.parametrize("place", ["absent", "no/such-pair"])
     def test_a_pair_that_is_not_there_is_refused(self, tmp_path, tests, place):

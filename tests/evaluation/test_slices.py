@@ -184,6 +184,14 @@ def test_predictions_that_nobody_owns_are_replaced(files, model_for, tmp_path):
         assert len(found) == 8
 
 
+def test_the_folder_of_predictions_is_made(files, model_for, tmp_path):
+    model, tokenizer = model_for("nli")
+    test, file = TestSet("en", "source", LabelledSource(path=files["nli"])), tmp_path / "kept" / "here" / "one.jsonl"
+    options = {"name": "x", "max_length": LONGEST["nli"], "predictions_file": file}
+    _, predictions = evaluate_model(model, tokenizer, get_task("nli"), test, LABELS["nli"], **options)
+    assert read_predictions(file) == predictions
+
+
 def test_the_bar_counts_all_examples_and_begins_behind_those_that_are_there(files, model_for, monkeypatch, tmp_path):
     bars = []
 

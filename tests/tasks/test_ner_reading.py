@@ -171,6 +171,14 @@ def test_class_labels_of_a_table_become_strings(parquet):
     assert tags_of(parquet(dataset)) == [["B-PER", "I-PER", "O"], []]
 
 
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl", "data.ndjson", "data.JSONL", "data.Parquet"])
+def test_a_table_is_told_by_its_ending_however_that_is_written(name, tmp_path):
+    dataset = Dataset.from_dict({"tokens": [["Mary", "na"]], "ner_tags": [["B-PER", "O"]]})
+    write = dataset.to_parquet if name.lower().endswith(".parquet") else dataset.to_json
+    write(str(tmp_path / name))
+    assert tags_of(LabelledSource(path=str(tmp_path / name))) == [["B-PER", "O"]]
+
+
 def test_columns_rename_those_of_a_table(parquet):
     dataset = Dataset.from_dict({"words": [["Mary"]], "labels": [["B-PER"]]})
     assert tags_of(parquet(dataset, columns={"tokens": "words", "tags": "labels"})) == [["B-PER"]]

@@ -110,6 +110,7 @@ def test_conllu_gives_the_syntactic_words_and_their_tags(text_file):
     dataset = POS.read(text_file(CONLLU, "data.conllu"))
     assert rows_of(dataset) == [list(zip(words, tags, strict=True)), [("Oui", "INTJ")]]
     assert len(POS.read(text_file(CONLLU, "data.conllu", limit=1))) == 1
+    assert rows_of(POS.read(text_file(CONLLU, "UPPER.CONLLU"))) == rows_of(dataset)
 
 
 def test_columns_choose_others_in_conllu(text_file):

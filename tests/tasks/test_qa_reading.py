@@ -97,6 +97,7 @@ def changed(path, value):
 def test_the_nested_lists_of_squad_become_a_row_a_question(written):
     assert QA.read(written(SQUAD)).to_list() == ROWS
     assert QA.read(written(b"\xef\xbb\xbf" + json.dumps(SQUAD, indent=1).encode())).to_list() == ROWS
+    assert QA.read(written(SQUAD, "upper.JSON")).to_list() == ROWS
 
 
 def test_tables_with_the_same_columns_give_the_same_rows(written, tmp_path):
