@@ -189,7 +189,7 @@ def check_portable(recipe: Recipe) -> None:
 def _local_fields(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Each field that names a file or folder here, as `--set` writes it, with its value."""
     texts = [("source.text", recipe.source.text), ("target.text", recipe.target.text)]
-    texts += [(f"further_languages.{each.code}.text", each.text) for each in recipe.further_languages]
+    texts += [(f"further_languages.{each.name}.text", each.text) for each in recipe.further_languages]
     labels = [(f"tasks.{task.name}.{name}", source) for task in recipe.tasks for name, source in task.sources.items()]
     for field, source in [*texts, *labels]:
         if source.path is not None:

@@ -208,20 +208,34 @@ def follow(job: JobInfo) -> Iterator[str]:
     """Yield the lines of a job's log as they come, until it ends.
 
     Raises:
-        BistillError: it failed, or was ended by somebody or by the time-out.
+        BistillError: it failed, or was ended by somebody or by the time-out; or its log broke off, and it goes on.
     """
     from huggingface_hub import HfApi
 
     api, owner = HfApi(), job.owner.name
-    with _asking():
-        yield from api.fetch_job_logs(job_id=job.id, namespace=owner, follow=True)
-        status = api.wait_for_job(job.id, namespace=owner).status
+    try:
+        with _asking():
+            yield from api.fetch_job_logs(job_id=job.id, namespace=owner, follow=True)
+            status = api.wait_for_job(job.id, namespace=owner).status
+    except BistillError as error:  # of which the remedy is to give the command again
+        reason = getattr(error, "reason", None) or getattr(error, "problem", None)
+        said = f" ({reason})" if reason else ""
+        raise BistillError(f"{job.url}: the log broke off{said}. {goes_on(job)}") from error
     if status.stage != "COMPLETED":
         said = f" ({status.message})" if status.message else ""
         raise BistillError(
             f"{job.url}: the job ended as {status.stage}{said}. Its log says why. What is finished is kept in the "
             "bucket: the same command goes on from there."
         )
+
+
+def goes_on(job: JobInfo) -> str:
+    """Say of a job that is followed no longer that it has not ended, and what can be done about it."""
+    place = f"{job.owner.name}/{job.id}"
+    return (
+        f"The job goes on: `hf jobs logs {place}` shows its log, `hf jobs cancel {place}` ends it. "
+        "Do not submit it again meanwhile."
+    )
 
 
 def _asking() -> Any:

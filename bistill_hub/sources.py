@@ -77,7 +77,7 @@ class _Source(BaseModel):
     def _path_replaces_dataset(cls, fields: Any) -> Any:
         if isinstance(fields, (str, os.PathLike)):
             fields = {"path": os.fspath(fields)}
-        if isinstance(fields, Mapping) and fields.get("path") and not fields.get("dataset"):
+        if isinstance(fields, Mapping) and isinstance(fields.get("path"), os.PathLike) and not fields.get("dataset"):
             return {**fields, "path": os.fspath(fields["path"])}
         return fields
 

@@ -1,7 +1,10 @@
 """A disk that is full is told in one sentence, whichever library finds it out; nothing else is taken for it."""
 
+import errno
+import os
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +12,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 from bistill_hub.errors import BistillError, InputError
-from bistill_hub.failed_writes import KEPT, failed_writes_explained
+from bistill_hub.failed_writes import KEPT, NoRoomError, failed_writes_explained
+from bistill_hub.hub import add_task
 
 WRITERS = {
     "safetensors": lambda file: save_file({"x": torch.zeros(9_000)}, file),
@@ -59,3 +63,20 @@ def refused(folder):
 def test_a_file_that_is_gone_and_a_refusal_are_told_with_their_place(tmp_path, read, said):
     with pytest.raises(BistillError, match=f"{tmp_path}{said}"), failed_writes_explained(tmp_path, "the training"):
         read(tmp_path)
+
+
+def test_a_disk_that_is_full_when_a_trained_task_is_put_together_is_told_in_one_sentence(tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    pair, file = tmp_path / "pair", tmp_path / "labels.conll"
+    pair.mkdir()
+    for name in add_task._NECESSARY:
+        (pair / name).write_text("{}", encoding="utf-8")
+    file.write_text("Juma\tB-PER\n", encoding="utf-8")
+    for name in ("_check_task", "_refuse_findings"):
+        monkeypatch.setattr(add_task, name, lambda *_args: None)
+    monkeypatch.setattr(add_task, "_train", lambda *_args: SimpleNamespace(task="ner"))
+    monkeypatch.setattr(add_task.shutil, "copyfile", full)
+    with pytest.raises(NoRoomError, match="the pair with the task could not be written: no room is left"):
+        add_task.add_task(pair, "ner", dict.fromkeys(add_task.SOURCES, file), output_dir=tmp_path / "out")

@@ -123,6 +123,7 @@ def test_every_field_that_names_a_file_of_this_machine_is_named(tmp_path):
             "source.text": "en.txt",
             "tasks.ner.test_target": "$DATA/test.conll",
             "tasks.ner.teacher.model": "~/tuned",
+            "further_languages": [{"code": "ha", "name": "Hausa", "text": "ha.txt"}],
         }
     )
     with pytest.raises(InputError) as refused:
@@ -134,6 +135,7 @@ def test_every_field_that_names_a_file_of_this_machine_is_named(tmp_path):
         f"teacher.model ({tmp_path / 'teacher'})",
         "teacher.language_deltas.sw (legacy:./sw.delta)",
         "tasks.ner.teacher.model (~/tuned)",
+        "further_languages.Hausa.text.path (ha.txt)",
         "Put the data on the Hub",
     ):
         assert part in said

@@ -4,8 +4,10 @@ import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import httpx2
 import pytest
 from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import close_session
 
 from bistill_hub import BistillError, InputError
@@ -218,6 +220,24 @@ def test_a_refusal_is_said_without_the_token(hub, script, status, said):
 def test_the_log_is_followed_to_the_end(hub, script):
     started = submit(make_job(script, file_name="a.py", flavor="a10g-large", timeout="1h"))
     assert list(follow(started)) == ["Stage 1 of 7: student", "Stage 2 of 7: phase 1"]
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_log_that_breaks_off_is_no_reason_to_submit_the_job_again(hub, script, monkeypatch, status):
+    started = submit(make_job(script, file_name="a.py", flavor="a10g-large", timeout="1h"))
+
+    def broken(api, **options):
+        yield "Stage 1 of 7: student"
+        response = httpx2.Response(status, request=httpx2.Request("GET", "http://hub"))
+        raise HfHubHTTPError("because of the test", response=response)
+
+    monkeypatch.setattr(HfApi, "fetch_job_logs", broken)
+    lines = follow(started)
+    assert next(lines) == "Stage 1 of 7: student"
+    with pytest.raises(BistillError, match=f"{JOB['id']}: the log broke off") as ended:
+        next(lines)
+    assert f"The job goes on: `hf jobs logs alice/{JOB['id']}`" in str(ended.value)
+    assert "again" not in str(ended.value).replace("Do not submit it again", "")
 
 
 def test_a_job_that_failed_is_an_error_with_its_address(hub, script):

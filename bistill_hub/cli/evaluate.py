@@ -72,7 +72,7 @@ def eval_command(
     """Score PAIR on a task, in one of its languages or in both.
 
     PAIR is a Hub id or a folder that a run packaged. A test set is a file, or the fields of a source as JSON: `path` or
-    `dataset`, and `config`, `split`, `revision`, `columns`, `label_map`, `where`,
+    `dataset`, and `config`, `split`, `revision`, `data_dir`, `columns`, `label_map`, `where`,
     `limit`, `answer_language`. `bistill score` scores kept predictions again.
     """
     sources = _sources(tests)

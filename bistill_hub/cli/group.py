@@ -126,6 +126,11 @@ class _Commands(click.Group):
             if main:
                 _say(f"Interrupted. {KEPT}", after_key=True)
             ctx.exit(INTERRUPTED)
+        except click.Abort as abort:  # at a question, which comes before anything is done
+            if not isinstance(abort.__context__, KeyboardInterrupt):
+                raise
+            _say("Interrupted. Nothing was done.", after_key=True)
+            ctx.exit(INTERRUPTED)
         except _Terminated:
             _say(f"Ended by SIGTERM. {KEPT}")
             ctx.exit(TERMINATED)

@@ -111,7 +111,7 @@ def new_pair_command(
     codes = (source, target)
     ask = _Asked(_on_terminal())
     _check_codes(codes)
-    name = name or _default_name(codes)
+    name = _checked_name(name) if name else _default_name(codes)
     named = tuple(
         (code, ask.word(option, given or language_name(code), f"English name of {code}"))
         for code, option, given in zip(
@@ -129,6 +129,8 @@ def new_pair_command(
     )
     given = {key: _by_task(_option(key), words) for key, words in labelled.items()}
     wanted = ask.get("--tasks", tasks or _named_tasks(given), "Tasks, with commas; none for none", _tasks)
+    if wanted is not None:
+        _refuse_labels_of_others(given, wanted)
     chosen = {task: _sources(ask, task, given, codes) for task in wanted or ()}
     question = "Licence of the weights, such as apache-2.0 or cc-by-nc-4.0"
     license = ask.get("--license", license, question, _license) or ""
@@ -227,6 +229,15 @@ def _check_codes(codes: Sequence[str]) -> None:
     if codes[0] == codes[1]:
         raise InputError("this is the source language", field="TARGET", value=codes[1], remedy="name another language")
     check_identity("new pair", (codes[0], codes[1]), "apache-2.0", None, None)
+
+
+def _checked_name(name: str) -> str:
+    """Return the pair's name, or refuse one that no pair can have."""
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(
+            "not the name of a pair", field="--name", value=name, remedy="write it of letters, digits, '-', '_' and '.'"
+        )
+    return name
 
 
 def _default_name(codes: tuple[str, str]) -> str:
@@ -332,7 +343,19 @@ def _text(ask: _Asked, offer: Offer, language: tuple[str, str], option: str, giv
     code, name = language
     default = "wikipedia" if offer.wikipedias and code in offer.wikipedias else None
     question = f"Text in {name or code}: a file, wikipedia, or a Hub id as ORG/NAME:CONFIG"
-    return ask.get(option, given, question, lambda word: text_place(word, code, option), default=default) or Place()
+
+    def read(word: str) -> Place:
+        place = text_place(word, code, option)
+        if place.wikipedia is not None and offer.wikipedias is not None and code not in offer.wikipedias:
+            raise InputError(
+                f"wikimedia/wikipedia has no Wikipedia in {code}",
+                field=option,
+                value=word,
+                remedy="name a file, or another data set as ORG/NAME:CONFIG",
+            )
+        return place
+
+    return ask.get(option, given, question, read, default=default) or Place()
 
 
 def _by_task(option: str, words: Iterable[str]) -> dict[str, str]:
@@ -359,6 +382,23 @@ def _tasks(wanted: str) -> list[str]:
     for name in names:
         get_task(name)
     return list(dict.fromkeys(names))
+
+
+def _refuse_labels_of_others(given: Mapping[str, Mapping[str, str]], wanted: Sequence[str]) -> None:
+    """Refuse labels of a task that the pair is not to have, which nobody would read.
+
+    Raises:
+        InputError: there are such.
+    """
+    for key, words in given.items():
+        for task in words:
+            if task not in wanted:
+                raise InputError(
+                    "these are labels of a task that --tasks does not name",
+                    field=_option(key),
+                    value=task,
+                    remedy="name it there too, or leave this out",
+                )
 
 
 def _sources(

@@ -71,8 +71,10 @@ def push_command(
     where hf_xet is installed, which this package's tests do not cover; HF_HUB_DISABLE_XET=1 turns it off.
     """
     from ..hub.push import plan_push, push_pair_to_hub
+    from ..hub.remote import check_destination
 
     if dry_run:
+        check_destination(repo_id, create_pr=create_pr, tag=tag, endpoint=endpoint, online=False)
         changes = plan_push(
             folder,
             repo_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -225,5 +226,11 @@ def _expanded(value: Any, file: Path, field: str) -> Any:
 
 
 def _without_folder(assignment: str) -> str:
-    key, _, value = assignment.partition("=")
-    return f"{key}={Path(value).name}" if "/" in value and Path(value).exists() else assignment
+    from ..hub.without_folders import without_folders
+    from ..recipe_changes import parse_changes
+
+    ((key, value),) = parse_changes([assignment]).items()
+    shown = without_folders(value)
+    if shown == value:
+        return assignment
+    return f"{key}={shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}"

@@ -41,11 +41,14 @@ def run_published(
         SystemExit: the pair is not reproduced; the code is `NOT_REPRODUCED`.
     """
     from ..hub.reproduce import reproduce
-    from ..recipe_changes import parse_changes
+    from ..recipe_changes import of_contender, parse_changes
     from .recipe_options import changes_from
 
     chosen = None if tasks is None else [] if tasks == "none" else tasks.split(",")
-    changes = {**(changes_from(set_file) if set_file else {}), **parse_changes(assignments)}
+    of_file = changes_from(set_file) if set_file else {}
+    # What a file says of a comparison's contenders is nothing to other commands.
+    of_file = {path: value for path, value in of_file.items() if of_contender(path) is None}
+    changes = {**of_file, **parse_changes(assignments)}
     found = reproduce(repo_id, output, changes=changes, tasks=chosen, revision=revision, progress=progress)
     print_reproduction(found)
     if found.verdict == "not reproduced":

@@ -99,7 +99,8 @@ def submit_command(
     )
     job = make_job(
         script,
-        file_name=f"{Path(recipe).stem if unchanged else loaded.name}.py",
+        # A job has no spaces in its files' names.
+        file_name=f"{Path(recipe).stem.replace(' ', '_') if unchanged else loaded.name}.py",
         flavor=flavor,
         timeout=timeout,
         processes=processes,
@@ -199,7 +200,12 @@ def _fetching(job: Job) -> str:
 
 
 def _follow(started: JobInfo) -> None:
-    from ..jobs import follow
+    from ..jobs import follow, goes_on
+    from .group import INTERRUPTED
 
-    for line in follow(started):
-        click.echo(line)
+    try:
+        for line in follow(started):
+            click.echo(line)
+    except KeyboardInterrupt:  # ends the following alone
+        click.echo(goes_on(started), err=True)
+        raise SystemExit(INTERRUPTED) from None

@@ -43,6 +43,8 @@ Example, for English and Swahili:
     help="Folder for everything written; the repository is DIR/package/repository.",
 )
 @click.option("--license", required=True, metavar="ID", help="Licence of the result, a Hub identifier such as mit.")
+@click.option("--license-name", help="Name of the licence, where --license is other.")
+@click.option("--license-link", help="Address of its text, where --license is other.")
 @click.option("--name", help="The pair's name.  [default: TEACHER-SOURCE-TARGET]")
 @click.option("--source-name", help="The source language's English name.  [default: its code]")
 @click.option("--target-name", help="The target language's English name.  [default: its code]")
@@ -69,6 +71,8 @@ def trim_command(
     revision: str | None,
     output: Path,
     license: str,
+    license_name: str | None,
+    license_link: str | None,
     name: str | None,
     source_name: str | None,
     target_name: str | None,
@@ -93,6 +97,8 @@ def trim_command(
             "target": languages[1],
             "teacher": {"model": teacher, "revision": revision, "tokenizer_not_by": tokenizer_not_by},
             "license": license,
+            "license_name": license_name,
+            "license_link": license_link,
             "limits": limits,
             "student": {
                 "layer_reduction_factor": 1,
@@ -113,7 +119,10 @@ def trim_command(
     shown = ["bistill", "trim", shown_teacher(teacher), "--source", source, "--target", target]
     for language in languages:
         shown += ["--corpus", f"{language.code}={language.text.name}"]
-    shown += ["--license", license]
+    stated = {"--source-name": source_name, "--target-name": target_name, "--name": name}
+    stated |= {"--license": license, "--license-name": license_name, "--license-link": license_link}
+    stated |= {"--limits": None if limits == NOTHING_TRAINED else limits}
+    shown += [word for option, value in stated.items() if value for word in (option, value)]
     if vocabulary_size is None:
         shown += ["--min-token-probability", f"{min_token_probability:g}"]
     else:

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..failed_writes import failed_writes_explained
+from ..sources import file_sha256
 from ..tasks import get_task
 from .added_task import TrainedTask, command_of, description_of, facts_with_task
 from .fetched_pair import FetchedPair, fetch_pair
+from .pair_folder import RECIPE_FILE
 from .refusals import explained
 from .remote import Change, Published, check_destination, plan_changes, publish
 from .repository import DELTA_FILE, check_files, check_results, files_of, is_allowed
@@ -132,7 +135,8 @@ def add_task(
         text = None if target_text is None else os.fspath(target_text)
         trained = _train(fetched, fields, teacher, text, output, progress)
         command = command_of(fetched.shown, task, data, settings or {}, teacher, text)
-        folder = _assemble(fetched, trained, output / REPOSITORY_FOLDER, command)
+        with failed_writes_explained(output, "the pair with the task"):
+            folder = _assemble(fetched, trained, output / REPOSITORY_FOLDER, command)
         return _propose(fetched, trained, folder, revision, endpoint, dry_run)
 
 
@@ -251,12 +255,13 @@ def _train(
         check_languages,
         check_teacher,
         published_recipe,
+        read_published,
         student_stage,
     )
     from ..teacher import load_config, load_tokenizer
 
     recipe = published_recipe(pair.folder, fields, teacher=teacher, target_text=target_text)
-    _check_target_text(recipe, target_text)
+    _check_target_text(recipe, target_text, read_published(pair.folder / RECIPE_FILE).hashes.get("target.text"))
     settings, task = recipe.tasks[0], get_task(recipe.tasks[0].name)
     for name, source in settings.sources.items():
         source.check(f"tasks.{task.name}.{name}")
@@ -278,8 +283,13 @@ def _train(
     return TrainedTask(recipe=recipe, data=data, records=by_name(records[len(student) :]))
 
 
-def _check_target_text(recipe: Recipe, given: str | None) -> None:
+def _check_target_text(recipe: Recipe, given: str | None, sha256: str | None) -> None:
     """Refuse text that nobody reads, and the lack of text that somebody is to read.
+
+    Args:
+        recipe: The pair's recipe with the task.
+        given: The file that was named; None for the pair's own text.
+        sha256: Hash of the pair's own text, if it was a file: another file of that name is not it.
 
     Raises:
         InputError: it is so.
@@ -294,7 +304,7 @@ def _check_target_text(recipe: Recipe, given: str | None) -> None:
         )
     if given is not None:
         text.check("target_text")
-    elif share and text.path is not None and not text.file.is_file():
+    elif share and text.path is not None and not (text.file.is_file() and file_sha256(text.file) == sha256):
         raise InputError(
             "the text that the pair was taught on is not here",
             field="target_text",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, first_line
+from .without_folders import without_folders
 
 if TYPE_CHECKING:
     from ..cards.facts import CardFacts, LossCurve
@@ -166,11 +167,8 @@ def command_of(
 
 
 def _shown(value: Any) -> str:
-    from ..pipeline.portable import shown_name
-
-    if isinstance(value, str):
-        return shown_name(value)
-    return json.dumps(dict(value) if isinstance(value, Mapping) else value)
+    shown = without_folders(value)
+    return shown if isinstance(shown, str) else json.dumps(shown)
 
 
 def description_of(facts: CardFacts, trained: TrainedTask) -> str:

@@ -235,6 +235,8 @@ def _head_of(pair: str | os.PathLike[str], config: BistillConfig, task: str | No
     try:
         return str(SparseDelta.load(cached_file(pair, _DELTA_FILE.format(task), revision=revision)).metadata["head"])
     except OSError as error:
+        if error.__cause__ is not None:  # no file that is missing, but a Hub that could not be asked
+            raise
         there = published_tasks(config, pair)
         raise InputError(
             "the pair has no such task",

@@ -71,7 +71,7 @@ def exported_facts(
         head=head,
         license=_text(metadata.get("license")),
         license_name=_text(metadata.get("license_name")),
-        license_link=_link(_text(metadata.get("license_link")), pair, commit) if on_hub else None,
+        license_link=_link(_text(metadata.get("license_link")), pair if on_hub else None, commit),
         results=results,
         limits=_limits(card),
         synthetic=recipe.get("synthetic") is True or any(result.synthetic for result in results),
@@ -160,11 +160,11 @@ def _url(pair: str | os.PathLike[str]) -> str:
     return f"{constants.ENDPOINT}/{os.fspath(pair)}"
 
 
-def _link(link: str | None, pair: str | os.PathLike[str], commit: str | None) -> str | None:
-    """The address of a licence's text, which may be a file of the pair's repository."""
+def _link(link: str | None, pair: str | os.PathLike[str] | None, commit: str | None) -> str | None:
+    """The address of a licence's text, which may be a file of the pair's repository; `pair` is None for a folder's."""
     if link is None or link.startswith(("https://", "http://")):
         return link
-    return f"{_url(pair)}/blob/{commit or 'main'}/{link}"
+    return None if pair is None else f"{_url(pair)}/blob/{commit or 'main'}/{link}"
 
 
 def _text(value: Any) -> str | None:

@@ -146,9 +146,12 @@ def _matching(api: HfApi, source: str | None, target: str | None, task: str | No
         if kind not in (None, BistillConfig.model_type):
             continue
         pairs = [tag.removeprefix("pair:") for tag in info.tags or () if tag.startswith("pair:")]
-        if source and not any(pair.startswith(f"{source}-") for pair in pairs):
+        # What is left beside a language has to be one too: that of zh-Hant-en beside zh, Hant-en, is none.
+        rests = [pair.removeprefix(f"{source}-") for pair in pairs if pair.startswith(f"{source}-")]
+        if source and not any(map(_CODE.fullmatch, rests)):
             continue
-        if target and not any(pair.endswith(f"-{target}") for pair in pairs):
+        rests = [pair.removesuffix(f"-{target}") for pair in pairs if pair.endswith(f"-{target}")]
+        if target and not any(map(_CODE.fullmatch, rests)):
             continue
         if task and info.siblings is not None and task not in _tasks(info):
             continue

@@ -19,11 +19,13 @@ from ..cards.facts import FACTS_FILE
 from ..errors import InputError
 from ..evaluation.results import RESULTS_FILE
 from ..evaluation.speed import SIZE_AND_SPEED_FILE
+from ..failed_writes import failed_writes_explained
 from ..pair_loading import loading
 from ..version import __version__
 from .fetched_pair import FetchedPair, fetch_pair
 from .pair_folder import CONFIG_FILE, RECIPE_FILE, TOKENIZER_FILES, results_file
 from .remote import check_destination
+from .without_folders import without_folders
 
 if TYPE_CHECKING:
     from ..pipeline.rebuild import PublishedFields
@@ -338,14 +340,12 @@ def _check_teacher(folder: Path, recipe: Recipe) -> None:
 
 def _command(pair: FetchedPair, changes: Mapping[str, Any], tasks: Sequence[str] | None) -> str:
     """The command for others to read: no file keeps its folder, which is nobody's business but this machine's."""
-    from ..pipeline.portable import shown_name
-
     words = ["bistill", "run", pair.shown]
     if tasks is not None:
         words += ["--tasks", ",".join(tasks) or "none"]
     for name, value in changes.items():
-        place = os.fspath(value) if isinstance(value, os.PathLike) else value
-        words += ["--set", f"{name}={shown_name(place) if isinstance(place, str) else json.dumps(place)}"]
+        shown = without_folders(value)
+        words += ["--set", f"{name}={shown if isinstance(shown, str) else json.dumps(shown)}"]
     return shlex.join(words)
 
 
@@ -383,7 +383,8 @@ def _compare(
     from .reproduction import compare, write_reproduction
 
     reproduction = compare(prepared, finished, endpoint=endpoint, weights=weights, progress=progress)
-    write_reproduction(prepared.output, reproduction)
+    with failed_writes_explained(prepared.output, "the report"):
+        write_reproduction(prepared.output, reproduction)
     return reproduction
 
 

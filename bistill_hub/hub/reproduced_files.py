@@ -189,11 +189,16 @@ def distance(published: Path, reproduced: Path) -> float | None:
 
     Returns:
         The norm of the difference over the norm of the published weights; None for weights of other names or shapes,
-        or where all published ones are 0.
+        where all published ones are 0, or where they cannot be read, damaged as they are or of a newer format.
     """
     import torch
+    from safetensors import SafetensorError
 
-    theirs, ours = _tensors(published), _tensors(reproduced)
+    try:
+        theirs = _tensors(published)
+    except (SafetensorError, ValueError):
+        return None
+    ours = _tensors(reproduced)
     zeros = {name: torch.zeros_like(tensor) for name, tensor in {**theirs, **ours}.items()}
     if published.name != DELTA_FILE and theirs.keys() != ours.keys():
         return None

@@ -16,7 +16,7 @@ from ..evaluation.results import Result, read_results
 from ..sources import LabelledSource, file_sha256
 from ..student.backbones import backbone_for
 from ..tasks import get_task
-from .pair_folder import PairFolder, delta_file, results_file
+from .pair_folder import RECIPE_FILE, PairFolder, delta_file, results_file
 from .report import Findings
 
 POINTS = 0.2
@@ -29,6 +29,8 @@ _ROUNDING = 1e-9
 _USUAL_LENGTH = 256
 _FILE_HASH = "sha256:"
 _STUDENT = "student"
+_TEXTS = ("dataset", "language", "metric", "role", "task_version")
+_OPTIONAL_TEXTS = ("commit", "dataset_config", "prediction_digests", "revision", "split", "subset")
 
 
 @dataclass(eq=False)
@@ -75,6 +77,8 @@ class Again:
                 remedy=f"choose one of {', '.join(tasks)}" if tasks else "evaluate the pair with `bistill eval`",
             )
         recorded = [result for result in read_results(pair.folder / name) if result.model == _STUDENT]
+        for result in recorded:
+            _check_fields(result, name)
         codes = {result.language for result in recorded}
         if unknown := sorted(set(self.tests) - codes):
             raise InputError(
@@ -84,10 +88,10 @@ class Again:
                 value=unknown[0],
                 remedy=f"use one of {', '.join(sorted(codes))}" if codes else "evaluate the pair with `bistill eval`",
             )
-        recipe = self._recipe(pair)
-        self.max_length = int(recipe.get("max_length", _USUAL_LENGTH))
+        file, recipe = self._recipe(pair)
+        self.max_length = _length(recipe, file, f"tasks.{self.task}.max_length")
         for result in recorded:
-            source = self._source(result, recipe.get(f"test_{result.role}") or {}, name)
+            source = self._source(result, recipe, file, name)
             get_task(self.task).read(source)
             self.sets.append((result, source))
         if not self.sets:
@@ -95,23 +99,28 @@ class Again:
                 "there is no score of the student", file=name, remedy="evaluate the pair with `bistill eval`"
             )
 
-    def _recipe(self, pair: PairFolder) -> dict[str, Any]:
-        """What the recipe says of the task, or the card's facts where it was added to the pair later."""
+    def _recipe(self, pair: PairFolder) -> tuple[str, dict[str, Any]]:
+        """What the recipe says of the task, or the card's facts where it was added to the pair later, and its file."""
         of_card = pair.read_json(FACTS_FILE).get("tasks")
         described = of_card.get(self.task) if isinstance(of_card, dict) else None
         added = described.get("added") if isinstance(described, dict) else None
         if isinstance(added, dict) and isinstance(added.get("recipe"), dict):
-            return added["recipe"]
-        tasks = pair.read_json("recipe.json").get("tasks")
-        listed = tasks if isinstance(tasks, list) else []
-        return next((task for task in listed if isinstance(task, dict) and task.get("name") == self.task), {})
+            return FACTS_FILE, added["recipe"]
+        tasks = pair.read_json(RECIPE_FILE).get("tasks")
+        listed = [task for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
+        return RECIPE_FILE, next((task for task in listed if task.get("name") == self.task), {})
 
-    def _source(self, result: Result, recipe: dict[str, Any], name: str) -> LabelledSource:
+    def _source(self, result: Result, of_task: dict[str, Any], file: str, name: str) -> LabelledSource:
         """The test set of a result: the place is the result's or the user's, how it is read is the recipe's.
 
         Raises:
             InputError: the data cannot be had, or are others.
         """
+        from pydantic import ValidationError
+
+        field = f"test_{result.role}"
+        recipe = of_task.get(field)
+        recipe = recipe if isinstance(recipe, dict) else {}
         reading = {
             key: recipe[key]
             for key in ("columns", "label_map", "where", "limit", "data_dir", "answer_language")
@@ -148,7 +157,10 @@ class Again:
         else:
             place = {"dataset": result.dataset, "config": result.dataset_config, "split": result.split}
             place["revision"] = result.read_revision
-        source = LabelledSource(**place, **reading)
+        try:
+            source = LabelledSource(**place, **reading)
+        except ValidationError as error:
+            raise InputError.from_validation(error, file=file, within=f"tasks.{self.task}.{field}") from error
         if source.subset != result.subset:
             raise InputError(
                 f"the score was measured on a part of the data, which recipe.json does not describe ({source.subset})",
@@ -158,6 +170,44 @@ class Again:
                 remedy="score the part with `bistill eval`, and compare by hand",
             )
         return source
+
+
+def _check_fields(result: Result, name: str) -> None:
+    """Refuse a result of which a field that is needed here is of another kind: nobody vouches for a pair's files.
+
+    Raises:
+        InputError: there is such a field.
+    """
+    numbers = {"n": int, "score": int | float}
+    kinds = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_OPTIONAL_TEXTS, str | None), **numbers}
+    for field_name, kind in kinds.items():
+        value = getattr(result, field_name)
+        if not isinstance(value, kind):  # type: ignore[arg-type]
+            raise InputError(
+                "not a value that can stand there",
+                file=name,
+                field=f"results of {_STUDENT}: {field_name}",
+                value=value,
+                remedy="restore the scores that were packaged",
+            )
+
+
+def _length(recipe: dict[str, Any], file: str, field: str) -> int:
+    """Sub-words that a model input may have.
+
+    Raises:
+        InputError: what the pair says is no number of them.
+    """
+    value = recipe.get("max_length", _USUAL_LENGTH)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(
+            "not a number of sub-words",
+            file=file,
+            field=field,
+            value=value,
+            remedy="restore the recipe that was packaged",
+        )
+    return value
 
 
 def check_again(pair: PairFolder, again: Again, findings: Findings) -> None:

@@ -180,6 +180,14 @@ class TestMetadata:
         nothing = render_card(replace(FACTS, drawn=True, taught=False, tasks={}, results=()))
         assert "Nothing was trained: its encoder is random." in nothing
 
+    def test_where_nothing_was_trained_the_machine_is_not_said_to_have_trained_it(self):
+        machines = "; ".join(FACTS.training["machines"])
+        assert f"Trained on {machines}." in render_card(FACTS)
+        assert f"Trained on {machines}." in render_card(replace(FACTS, taught=False))
+        nothing = render_card(replace(FACTS, taught=False, tasks={}, results=()))
+        assert f"Made on {machines}." in nothing
+        assert "Trained" not in nothing
+
     def test_masks_are_filled_only_where_a_language_modelling_head_ships(self):
         card = render_card(replace(FACTS, language_modelling_head=False))
         assert metadata(card)["pipeline_tag"] == "feature-extraction"

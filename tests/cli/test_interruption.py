@@ -56,6 +56,21 @@ def test_without_a_bar_no_line_is_left_empty_in_a_file():
     assert ended(end, bars=0).stderr == f"{said}\n"
 
 
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [("Ctrl-C", 130, "Interrupted. Nothing was done.\n"), ("n", 1, "Aborted!\n")],
+)
+def test_ctrl_c_at_a_question_has_the_exit_code_of_every_other(monkeypatch, answer, code, said):
+    def asked(*_args):
+        if answer == "Ctrl-C":
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr("click.termui._readline_prompt", asked)
+    result = ended(lambda: click.confirm("Begin?", abort=True), bars=0)
+    assert (result.exit_code, result.stderr) == (code, said)
+
+
 def test_on_a_terminal_the_key_that_it_shows_has_a_line_of_its_own(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     group._say("Interrupted.", after_key=True)

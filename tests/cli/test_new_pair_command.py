@@ -190,13 +190,15 @@ def test_files_that_are_there_are_not_overwritten(place):
         ({"ner=train.en.conll": "train.en.conll"}, ("--train = 'train.en.conll': not of the form TASK=FILE",)),
         ({"ner=train.en.conll": "nre=train.en.conll"}, ("there is no such task", "'nre'")),
         ({"apache-2.0": "apache"}, ("license = 'apache': no licence identifier of the Hub",)),
+        ({"apache-2.0": "apache-2.0 --name a/b"}, ("--name = 'a/b': not the name of a pair",)),
         ({"yo": "en"}, ("TARGET = 'en': this is the source language",)),
         ({"yo": "Yoruba"}, ("TARGET = 'Yoruba': not a language code",)),
         ({"yo": "xx"}, ("target.code = 'xx': no ISO 639 code. Give one, such as yo",)),
     ],
 )
 def test_what_cannot_be_right_is_refused_before_anything_is_written(place, changes, said):
-    refused(invoke(*[changes.get(word, word) for word in WORDS], "--offline"), *said)
+    words = [part for word in WORDS for part in changes.get(word, word).split(" ")]
+    refused(invoke(*words, "--offline"), *said)
 
 
 def test_types_of_names_that_training_lacks_are_read_as_none(place):
@@ -261,6 +263,18 @@ def hub(monkeypatch, tmp_path):
     monkeypatch.setattr(wire, "ENDPOINTS", [*wire.ENDPOINTS, *added])
     with serving(monkeypatch, tmp_path / "home") as server:
         yield server
+
+
+@pytest.mark.parametrize("tasks", ["none", "nli"])
+def test_labels_of_a_task_that_is_not_chosen_are_refused_and_not_left_unread(place, tasks):
+    refused(invoke(*WORDS, "--tasks", tasks, "--offline"), "--train = 'ner'", "--tasks does not name", "leave this out")
+
+
+def test_a_wikipedia_that_the_hub_does_not_have_goes_into_no_recipe(place, hub):
+    words = ("en", "bzd", "--source-text", "en.txt", "--target-text", "wikipedia", "--tasks", "none")
+    result = invoke(*words, "--license", "mit")
+    refused(result, "--target-text = 'wikipedia': wikimedia/wikipedia has no Wikipedia in bzd", "ORG/NAME:CONFIG")
+    assert not os.path.exists("en_bzd.py")
 
 
 def test_what_the_hub_has_is_told_and_goes_into_the_recipe(place, hub):

@@ -97,6 +97,12 @@ def test_a_dry_run_prints_each_file_with_its_sizes_and_changes_nothing(push, hub
     assert re.fullmatch(rf"To be sent: {added} files, .* kB\. To be deleted: 1\. Nothing was done\.", lines[-1])
 
 
+def test_a_dry_run_refuses_options_that_the_push_would_refuse(push, tmp_path):
+    result = push(tmp_path, REPO, "--dry-run", "--create-pr", "--tag", "v1")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: tag = 'v1': a pull request is not tagged.")
+
+
 def test_a_dry_run_against_what_is_the_same_says_so(push, hub, pair, fit):
     said(push(pair, REPO))
     with nothing_changes(hub):

@@ -29,6 +29,12 @@ def test_who_says_both_or_replaces_nothing_that_they_depend_on_is_not_told(chang
     assert ("--set limits=..." in capsys.readouterr().err) == said
 
 
+@pytest.mark.parametrize("change", ["source.text.path=2024", 'tasks.ner.train={"path": 2024}'])
+def test_a_path_that_json_takes_for_a_number_is_refused(change):
+    with pytest.raises(InputError, match=r"path = 2024: input should be a valid string"):
+        load("en_sw", None, [change], None)
+
+
 FIELDS = """
 limits = "Costs $5 a copy, by $BISTILL_PLACE or $BISTILL_UNSET."
 

@@ -80,6 +80,14 @@ def test_the_arguments_of_the_command_line_reach_the_reproduction(command, tmp_p
     assert called == [(("org/bistill-en-sw", tmp_path / "out"), {"changes": changes, **options})]
 
 
+def test_what_a_file_says_of_a_comparison_s_contenders_is_nothing_to_the_reproduction(command, tmp_path):
+    fields = tmp_path / "mine.toml"
+    fields.write_text('source.text = "en.txt"\n[contenders.from_scratch]\nseed = 4\n', encoding="utf-8")
+    result, called = command(reproduction(), "--set-file", str(fields))
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert called[0][1]["changes"] == {"source.text": "en.txt"}
+
+
 def test_no_tasks_are_none_and_all_are_not_named(command):
     assert command(reproduction(), "--tasks", "none")[1][0][1]["tasks"] == []
     assert command(reproduction())[1][-1][1]["tasks"] is None

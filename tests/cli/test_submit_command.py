@@ -112,6 +112,25 @@ def test_a_job_is_followed_line_by_line(invoke, submitted, monkeypatch):
     assert "Stage 1 of 7: student" in result.stdout.splitlines()
 
 
+def test_the_script_has_the_name_that_it_has_in_the_job(invoke, submitted, tmp_path):
+    file = tmp_path / "my own.py"
+    file.write_text("from bistill_hub.recipe import load_recipe\n\nRECIPE = load_recipe('en_sw')\n", encoding="utf-8")
+    lines = said(invoke(file, "--flavor", "a10g-large", "--namespace", "org", *PACKAGE, "--dry-run"))
+    assert lines["Command"] == "uv run /data/my_own.py"
+
+
+def test_who_stops_following_learns_that_the_job_goes_on(invoke, submitted, monkeypatch):
+    def interrupted(started):
+        yield "Stage 1 of 7: student"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "follow", interrupted)
+    result = invoke("en_sw", "--flavor", "a10g-large", "--namespace", "org", *PACKAGE, "--yes", "--follow")
+    assert result.exit_code == 130
+    assert "The job goes on: `hf jobs logs org/0123` shows its log, `hf jobs cancel org/0123` ends it." in result.stderr
+    assert "same command" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [

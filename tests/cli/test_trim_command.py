@@ -1,14 +1,15 @@
 """`bistill trim` makes a pair that computes what its teacher does; bad input gets one sentence and exit code 2."""
 
 import json
+import shlex
 
 import pytest
 import torch
 from click.testing import CliRunner
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from bistill_hub import cli
-from bistill_hub.pipeline import executor
+from bistill_hub import BistillError, cli
+from bistill_hub.pipeline import executor, run
 from bistill_hub.teacher import load_encoder
 
 
@@ -104,6 +105,24 @@ def test_the_recipe_says_that_nothing_was_trained(trim, tmp_path):
     assert recipe["tasks"] == []
     assert (recipe["name"], recipe["limits"]) == ("mine", "For tests.")
     assert (recipe["source"]["name"], recipe["target"]["name"]) == ("en", "sw")
+
+
+def test_the_command_on_the_card_gives_the_pair_its_names_licence_and_limits(trim, monkeypatch):
+    given = []
+
+    def begun(recipe, output, *, progress, command):
+        given.append((recipe, shlex.split(command)))
+        raise BistillError("a run was begun")
+
+    monkeypatch.setattr(run, "run", begun)
+    terms = ["--license", "other", "--license-name", "our own", "--license-link", "https://example.org/terms"]
+    words = ["--source-name", "English", "--name", "mine", *terms, "--limits", "For tests."]
+    assert "a run was begun" in trim(*words).stderr
+    ((recipe, command),) = given
+    stated = (recipe.license, recipe.license_name, recipe.license_link)
+    assert stated == ("other", "our own", "https://example.org/terms")
+    assert " ".join(words) in " ".join(command)
+    assert "--target-name" not in command
 
 
 def test_everything_right_begins(attempt):

@@ -5,6 +5,7 @@ import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import miniature
@@ -431,6 +432,19 @@ def test_text_of_the_target_language_is_looked_at_before_anything_is_trained(
     recipe["teacher"]["language_deltas"] = {"en": "org/en-delta", "sw": "org/sw-delta"}
     (copy / "recipe.json").write_text(json.dumps(recipe))
     assert "the task teacher wears the source language's SFT" in said(foreign, place=copy, **half)
+
+
+def test_a_file_that_is_called_as_the_pair_s_text_is_read_only_if_it_is_that_text(
+    pair, pos, teacher, text_files, tmp_path, monkeypatch, nothing_is_trained, unchecked
+):
+    monkeypatch.chdir(tmp_path)
+    options = {"teacher": teacher, "settings": {**TINY, "distillation.target_share": 0.5}}
+    Path("sw.txt").write_text("Habari yako, rafiki yangu.\n", encoding="utf-8")
+    said = refusal(pair, "pos", pos, tmp_path, **options)
+    assert "target_text = 'sw.txt': the text that the pair was taught on is not here" in said
+    shutil.copyfile(text_files["sw"], "sw.txt")
+    with pytest.raises(AssertionError, match="it trains"):
+        add_task(pair, "pos", pos, output_dir=tmp_path / "out", progress=False, **options)
 
 
 def test_a_task_is_added_that_was_learnt_on_text_of_the_target_language_too(pair, pos, teacher, tmp_path, unchecked):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from example_card import RESULT
 from hubserver.visitor import serving
 from safetensors.torch import load_file, save_file
 
@@ -18,10 +19,12 @@ from bistill_hub.evaluation.evaluate import labels_of, predict
 from bistill_hub.evaluation.results import read_results, write_results
 from bistill_hub.hub import check, check_card, released
 from bistill_hub.hub.check import check_pair
+from bistill_hub.hub.pair_folder import PairFolder
 from bistill_hub.hub.released import present_hashes, write_hashes, written_hashes
+from bistill_hub.hub.rerun import Again
 from bistill_hub.model import modeling_bistill
 from bistill_hub.model.sparse_delta import state_sha256
-from bistill_hub.sources import LabelledSource
+from bistill_hub.sources import LabelledSource, file_sha256
 from bistill_hub.tasks import get_task
 from bistill_hub.version import __version__
 
@@ -692,3 +695,25 @@ def test_data_that_are_missing_or_others_are_refused(scored, ner_files, tmp_path
         check_pair(folder, rerun="pos", tests=tests)
     with pytest.raises(InputError, match="there is no such task"):
         check_pair(folder, rerun="haiku", tests=tests)
+
+
+@pytest.mark.parametrize(
+    ("task", "result", "said"),
+    [
+        ({"max_length": "long"}, {}, "recipe.json: tasks.ner.max_length = 'long': not a number of sub-words"),
+        ({"max_length": None}, {}, "recipe.json: tasks.ner.max_length = None: not a number of sub-words"),
+        ({"test_target": {"limit": "few"}}, {}, "recipe.json: tasks.ner.test_target.limit = 'few': "),
+        ({"test_target": "a file"}, {"n": "many"}, "results of student: n = 'many': not a value that can"),
+        ({}, {"language": ["sw"]}, r"results of student: language = \['sw'\]: not a value that can"),
+        ({}, {"revision": 1}, "results of student: revision = 1: not a value that can"),
+    ],
+)
+def test_damaged_files_are_no_reason_to_fail_before_evaluating_again(tmp_path, ner_files, task, result, said):
+    test = ner_files["sw"]["test"]
+    scored = {"model": "student", "language": "sw", "role": "target", "revision": f"sha256:{file_sha256(test)}"}
+    (tmp_path / "tasks" / "ner").mkdir(parents=True)
+    write_results(tmp_path / RESULTS, [replace(RESULT, **{**scored, **result})], {})
+    (tmp_path / "recipe.json").write_text(json.dumps({"tasks": [{"name": "ner", **task}]}), encoding="utf-8")
+    pair = PairFolder(tmp_path, (RESULTS, DELTA, "recipe.json"), tmp_path)
+    with pytest.raises(InputError, match=said):
+        Again(task="ner", tests={"sw": test}).prepare(pair)

@@ -13,8 +13,10 @@ import yaml
 from fresh import run_fresh
 from hubserver import environment
 from hubserver.visitor import nothing_changes, own, serving
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForTokenClassification,
@@ -22,11 +24,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from bistill_hub.cards.exported import render_exported_card
 from bistill_hub.cards.metadata_check import check_metadata
 from bistill_hub.errors import BistillError, InputError
 from bistill_hub.evaluation.results import read_results
 from bistill_hub.hub import export
 from bistill_hub.hub.export import export_model, push_export
+from bistill_hub.hub.exported_facts import check_publishable, exported_facts
+from bistill_hub.model.configuration_bistill import BistillConfig
 
 BACKBONES = ("bert", "xlm-roberta")
 NATIVE = {"bert": "Bert", "xlm-roberta": "XLMRoberta"}
@@ -187,6 +192,15 @@ def test_a_task_that_the_pair_lacks_is_refused_with_those_that_it_has(runs, tmp_
         "task = 'nli': the pair has no such task. Choose one of ner, or leave it out for the encoder."
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_could_not_be_looked_up_is_not_said_to_be_missing(hub, monkeypatch, tmp_path):
+    AutoConfig.from_pretrained("lab/bistill-en-sw")  # which is all that the cache then has
+    with pytest.raises(InputError, match="the pair has no such task"):
+        export_model("lab/bistill-en-sw", tmp_path / "out", task="nli")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"the pair cannot be loaded \(We couldn't connect to"):
+        export_model("lab/bistill-en-sw", tmp_path / "out", task="qa")
 
 
 def test_a_place_that_cannot_be_written_is_refused(runs, tmp_path):
@@ -366,3 +380,16 @@ def test_the_text_of_a_licence_is_linked_where_the_pair_has_it(hub, runs, tmp_pa
     commit = hub.commits("lab/ours")[0].oid
     assert told["license_link"] == f"{hub.endpoint}/lab/ours/blob/{commit}/LICENSE"
     assert (told["license"], told["license_name"]) == ("other", "ours")
+
+
+@pytest.mark.parametrize(
+    ("link", "kept"), [("https://example.org/terms", "https://example.org/terms"), ("LICENSE", None)]
+)
+def test_of_a_folder_s_pair_the_text_of_a_licence_is_linked_where_it_has_an_address(tmp_path, link, kept):
+    card = f"---\nlicense: other\nlicense_name: ours\nlicense_link: {link}\n---\n"
+    (tmp_path / "README.md").write_text(card, encoding="utf-8")
+    config = BistillConfig(backbone_type="bert", source_language="en", target_language="sw")
+    facts = exported_facts(tmp_path, config, name="lab/plain")
+    assert (facts.license, facts.license_name, facts.license_link) == ("other", "ours", kept)
+    if kept:
+        check_publishable(render_exported_card(facts), facts)

@@ -164,6 +164,9 @@ def test_pairs_are_found_by_languages_task_and_number(hub):
     assert names(source="fi") == []
     chinese = list_pairs(target="zh-Hant")[0]
     assert (chinese.source, chinese.target) == ("en", "zh-Hant")
+    hub.create("lab/zh-en", files("zh-Hant", "en", language=["zh", "en"], language_bcp47=["zh-Hant", "en"]))
+    assert names(source="zh-Hant") == names(source="zh-Hant", target="en") == ["lab/zh-en"]
+    assert names(source="zh") == []
 
 
 def test_every_page_of_the_listing_is_read(monkeypatch, tmp_path):

@@ -379,6 +379,12 @@ def test_the_distance_of_weights_is_that_of_hand_worked_ones(tmp_path):
     assert distance(weights("zero", a=[0.0]), weights("five", a=[1.0])) is None
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "delta.safetensors"])
+def test_published_weights_that_cannot_be_read_have_no_distance(tmp_path, name):
+    (tmp_path / name).write_bytes(b"cut off")
+    assert distance(tmp_path / name, tmp_path / "reproduced") is None
+
+
 def test_the_distance_of_deltas_is_that_of_what_they_add(tmp_path):
     def delta(folder, indices, values):
         update = SparseUpdate((2, 3), torch.tensor(indices), torch.tensor(values))
