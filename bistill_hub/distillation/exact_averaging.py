@@ -33,6 +33,9 @@ from .masking import asks_epoch
 from .sampling import COUNTED, Batches, GroupedByLength, RowsOrNone, SharedBatches
 from .sharding import refuse_sharded_accelerator, refuse_sharding
 
+_WITHOUT_FLOAT64 = ("mps",)
+"""Kinds of device that have no float64, such as Apple's GPUs: what a batch there holds is counted on the CPU."""
+
 
 class ExactAveragingTrainer(Trainer, ABC):
     """A Trainer whose loss terms are means over the whole update: all its micro-batches, on all processes.
@@ -55,7 +58,7 @@ class ExactAveragingTrainer(Trainer, ABC):
 
     Raises:
         InputError: training would be sharded, one process is to use several GPUs, or the processes were not started so
-            that they train together, or cannot share batches as they are asked to.
+            that they train together, or cannot share batches as they are asked to; or labels are to be smoothed.
     """
 
     loss_is_scaled_for_ga = True  # compute_loss returns this micro-batch's share of the update's loss
@@ -67,6 +70,7 @@ class ExactAveragingTrainer(Trainer, ABC):
     ) -> None:
         refuse_sharding(args)
         _check_processes(args, processes_per_batch)
+        _refuse_smoothing(args)
         if kwargs.get("data_collator") is None:
             kwargs["data_collator"] = PaddingCollator(model.config.pad_token_id or 0)
         args.remove_unused_columns = False  # the collator chooses; transformers would drop what only the teacher reads
@@ -148,6 +152,8 @@ class ExactAveragingTrainer(Trainer, ABC):
     def _counts(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As `term_counts`, and zero for a batch that does not count."""
         counted = inputs.get(COUNTED)
+        if self.args.device.type in _WITHOUT_FLOAT64:
+            inputs = {name: tensor.cpu() for name, tensor in inputs.items()}
         counts = self.term_counts(inputs)
         return counts if counted is None else {name: count * counted for name, count in counts.items()}
 
@@ -170,7 +176,7 @@ class ExactAveragingTrainer(Trainer, ABC):
                 self._logged_terms[name] = self._logged_terms.get(name, 0.0) + weighted[name].detach().float()
         else:
             for name, count in counts.items():
-                sums = torch.stack([weighted[name].detach().double() * count, count])
+                sums = torch.stack([weighted[name].detach().to(count.device).double() * count, count])
                 self._evaluated[name] = self._evaluated[name] + sums if name in self._evaluated else sums
         loss = torch.stack(list(weighted.values())).sum()
         return (loss, outputs) if return_outputs else loss
@@ -267,7 +273,8 @@ class ExactAveragingTrainer(Trainer, ABC):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         strategy = self.args.train_sampling_strategy
         if strategy == "group_by_length":
-            lengths = [len(ids) for ids in dataset["input_ids"]]
+            has_columns = hasattr(dataset, "column_names")  # which read faster than rows
+            lengths = [len(ids) for ids in (dataset["input_ids"] if has_columns else _inputs_of(dataset))]
             return GroupedByLength(lengths, self.args.train_batch_size * self.batches_per_update, seed=self.args.seed)
         if strategy == "random" and self.args.world_size > 1:
             # As accelerate has it for one process; the processes must not each have an order of their own.
@@ -343,6 +350,21 @@ class ExactAveragingTrainer(Trainer, ABC):
             "per_device_train_batch_size": int(self.args.per_device_train_batch_size),
             "batches_per_update": self.batches_per_update,
         }
+
+
+def _inputs_of(rows: Any) -> Iterator[Any]:
+    """Go through the token ids of rows that are had by number."""
+    return (rows[number]["input_ids"] for number in range(len(rows)))
+
+
+def _refuse_smoothing(args: TrainingArguments) -> None:
+    if args.label_smoothing_factor:
+        raise InputError(
+            "the loss is formed here, where no labels are smoothed",
+            field="label_smoothing_factor",
+            value=args.label_smoothing_factor,
+            remedy="leave it at 0",
+        )
 
 
 def _check_processes(args: TrainingArguments, processes_per_batch: int) -> None:

@@ -13,6 +13,8 @@ from ..batches import MODEL_INPUTS
 from .exact_averaging import ExactAveragingTrainer
 from .heads import answer_count, head_of, supervised_loss
 
+_ENDS = ("start_positions", "end_positions")
+
 
 class PredictingTrainer(ExactAveragingTrainer):
     """Evaluates by predicting: returns logits and labels for `compute_metrics`, without forming a loss."""
@@ -22,13 +24,13 @@ class PredictingTrainer(ExactAveragingTrainer):
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, Any, Any]:
-        """Return the logits (start and end for spans) and labels of a batch."""
+        """Return the logits (start and end for spans) and labels of a batch, which need not have any."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
         if "start_logits" in outputs:
             logits: Any = (outputs.start_logits.detach(), outputs.end_logits.detach())
-            return None, logits, tuple(inputs.get(name) for name in ("start_positions", "end_positions"))
+            return None, logits, tuple(inputs[name] for name in _ENDS if name in inputs) or None
         return None, outputs.logits.detach(), inputs.get("labels")
 
 

@@ -71,7 +71,8 @@ def supervised_loss(outputs: Any, inputs: Mapping[str, Tensor], head: str) -> Te
                 (outputs.end_logits, "end_positions"),
             )
         ]
-        return torch.stack(ends).mean()
+        # As below, where a micro-batch asks nothing.
+        return torch.where(_answered(inputs, head).any(), torch.stack(ends).mean(), 0)
     logits, labels = outputs.logits.float().flatten(0, -2), inputs["labels"].flatten()
     # A micro-batch without a labelled token has the mean 0, not 0/0.
     total = cross_entropy(logits, labels, ignore_index=-100, reduction="sum")

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from transformers import PreTrainedModel, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedModel, TrainingArguments, set_seed
 from transformers.trainer_utils import TrainOutput
 
 from ..errors import InputError
@@ -113,6 +113,8 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
         self.delta: SparseDelta | None = None
         self._ticket: Ticket | None = None
         self._force: TicketInForce | None = None
+        scaler = self.accelerator.scaler
+        self._first_scale = {} if scaler is None else scaler.state_dict()
         parameters = parameters_once(model)
         self._whole = sorted(self.whole_names() & set(parameters))
         self._eligible = {
@@ -150,7 +152,7 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
             resume_from_checkpoint: True goes on after the last selection that was made, and from the last checkpoint of
                 the stage that was interrupted. The model must be the one that the interrupted run started from. None or
                 False begins anew, without selections that an earlier training has left; that is refused where one has
-                left a checkpoint.
+                left a checkpoint. Stages have checkpoints of their own: none of them can be named.
             kwargs: Passed on to transformers' `train`.
 
         Returns:
@@ -158,8 +160,15 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
 
         Raises:
             InputError: the run to resume started from another model, or chose another number of entries; or it is to
-                begin anew in the folder of an earlier one.
+                begin anew in the folder of an earlier one; or a checkpoint is named.
         """
+        if isinstance(resume_from_checkpoint, (str, os.PathLike)):
+            raise InputError(
+                "each stage has checkpoints of its own, of which none can be named",
+                field="resume_from_checkpoint",
+                value=os.fspath(resume_from_checkpoint),
+                remedy="pass True to go on where the training in output_dir was interrupted",
+            )
         resume = bool(resume_from_checkpoint)
         start = {name: p.detach().clone() for name, p in parameters_once(self.model).items()}
         record = StageRecords(Path(str(self.args.output_dir)), state_sha256(start))
@@ -254,24 +263,30 @@ class SparseFineTuningTrainer(ExactAveragingTrainer):
             self._ticket = self._force = None
 
     def _run_stage(self, stage: str, iteration: int, resume: bool, **kwargs: Any) -> TrainOutput:
-        """Train once, with checkpoints in the stage's own folder; a dense stage is not evaluated on the way."""
+        """Train once, with checkpoints in the stage's own folder; a dense stage is not evaluated, nor stopped early."""
         given = {
             name: getattr(self.args, name)
             for name in ("output_dir", "num_train_epochs", "max_steps", "eval_strategy", "load_best_model_at_end")
         }
+        handler, callbacks = self.callback_handler, self.callback_handler.callbacks
         self.args.output_dir = os.path.join(given["output_dir"], of_iteration(stage, iteration))
         if stage == "dense":
             self.args.num_train_epochs = self.args.dense_epochs
             self.args.max_steps = self.args.dense_max_steps
             self.args.eval_strategy = type(given["eval_strategy"])("no")
             self.args.load_best_model_at_end = False
+            handler.callbacks = [each for each in callbacks if not isinstance(each, EarlyStoppingCallback)]
         self.optimizer = self.lr_scheduler = None
         self.model_wrapped = self.model
-        # A stage draws the same numbers whether the stage before it ran in this process or in an interrupted one.
+        # A stage draws the same numbers, and with fp16 first scales its loss alike, whether the stage before it ran in
+        # this process or in an interrupted one.
         set_seed(self.args.seed)
+        if self._first_scale:
+            self.accelerator.scaler.load_state_dict(self._first_scale)
         try:
             return super().train(resume_from_checkpoint=resume, **kwargs)
         finally:
+            handler.callbacks = callbacks
             for name, value in given.items():
                 setattr(self.args, name, value)
 

@@ -23,9 +23,10 @@ from .scoring import TaskFolders, evaluate_task, measure_run
 from .task_training import distil_task, tune_teacher
 
 STUDENT, PHASE_1, SPEED, PACKAGE = "student", "phase 1", "speed", "package"
+RANDOM_TEACHER = "random teacher"
 
-_TASK_STAGES = ("teacher", "phase 2", "phase 2 without phase 1", "random teacher", "evaluation")
-_BASELINE_STAGES = {"phase 2 without phase 1": "no_phase_1", "random teacher": "random_teacher"}
+_TASK_STAGES = ("teacher", "phase 2", "phase 2 without phase 1", RANDOM_TEACHER, "evaluation")
+_BASELINE_STAGES = {"phase 2 without phase 1": "no_phase_1", RANDOM_TEACHER: "random_teacher"}
 
 _VOCABULARIES = ("vocab.txt", "merges.txt")
 """Text files of a model's folder that its tokenizer may be made of; others are notes."""

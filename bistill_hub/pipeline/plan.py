@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..recipe import Recipe
 from ..student.inspection import encoder_size
 from .manifest import WORK_FOLDER, StageRecord, finished, started, why_again
-from .order import PACKAGE, PHASE_1, SPEED, STUDENT, Stage, stages_of
+from .order import PACKAGE, PHASE_1, RANDOM_TEACHER, SPEED, STUDENT, Stage, stages_of
 from .overwriting import refuse_overwriting
 from .pinning import pinned_before
 from .preflight import TaskData
@@ -223,14 +223,14 @@ def updates_of_stage(stage: Stage, facts: Facts) -> tuple[int, ...] | None:
         steps = facts.recipe.bilingual.steps
         return (steps,) if steps else ()
     task, part = facts.part_of(stage.name)
-    if task is None or part == "evaluation" or (part.endswith("teacher") and not _is_tuned(task)):
+    if task is None or part == "evaluation" or (part.endswith("teacher") and not _is_tuned(task, part)):
         return ()
     features = facts.features.get((task.recipe.name, "train"))
     if features is None:
         return None
     if part.endswith("teacher"):
         tuning = task.recipe.teacher
-        passes = (tuning.dense_epochs, tuning.epochs) if tuning.is_sparse else (tuning.epochs,)
+        passes = (tuning.dense_epochs, tuning.epochs) if _is_sparse(task, part) else (tuning.epochs,)
         return tuple(updates_of(features.count, batch_size=tuning.batch_size, epochs=epochs) for epochs in passes)
     settings = task.recipe.distillation
     trainings: tuple[float, ...] = (settings.sparse_epochs,)
@@ -243,9 +243,15 @@ def updates_of_stage(stage: Stage, facts: Facts) -> tuple[int, ...] | None:
     )
 
 
-def _is_tuned(task: TaskData) -> bool:
-    """Whether the task's teacher is fine-tuned in the run, not taken."""
-    return task.recipe.teacher.model is None and task.recipe.teacher.delta is None
+def _is_tuned(task: TaskData, part: str) -> bool:
+    """Whether a teacher of the task is fine-tuned in the run, not taken; one of random weights always is."""
+    given = task.recipe.teacher
+    return part == RANDOM_TEACHER or (given.model is None and given.delta is None)
+
+
+def _is_sparse(task: TaskData, part: str) -> bool:
+    """Whether a share of its entries alone may change; of random weights all are trained."""
+    return part != RANDOM_TEACHER and task.recipe.teacher.is_sparse
 
 
 def _disk_megabytes(stages: Sequence[Stage], facts: Facts) -> float | None:
@@ -275,23 +281,25 @@ def stage_megabytes(stage: Stage, facts: Facts) -> tuple[float, float]:
     if part == "evaluation":
         return 0.0, student * (2 if "no_phase_1" in facts.recipe.baselines else 1)
     if part.endswith("teacher"):
-        tuning = task.recipe.teacher
-        delta = 2 * tuning.density * teacher if tuning.is_sparse else 0.0
-        needed = _checkpoints_megabytes(teacher, tuning.density, selecting=tuning.is_sparse)
-        return (teacher + delta, needed) if _is_tuned(task) else (teacher, 0.0)
+        density, sparse = task.recipe.teacher.density, _is_sparse(task, part)
+        delta = 2 * density * teacher if sparse else 0.0
+        needed = _checkpoints_megabytes(teacher, density, iterations=1 if sparse else 0)
+        return (teacher + delta, needed) if _is_tuned(task, part) else (teacher, 0.0)
     settings = task.recipe.distillation
     selecting = selects(settings.density, settings.iterations)
-    needed = _checkpoints_megabytes(student, settings.density, selecting=selecting)
+    needed = _checkpoints_megabytes(student, settings.density, iterations=settings.iterations if selecting else 0)
     return (2 * settings.density if selecting else 2) * student, needed
 
 
-def _checkpoints_megabytes(model: float, density: float, *, selecting: bool) -> float:
-    """What the checkpoints of a training take: of one stage, or of a dense and a sparse one."""
-    dense = (1 + _MOMENTS) * model
-    if not selecting:
+def _checkpoints_megabytes(model: float, density: float, *, iterations: int) -> float:
+    """What the checkpoints of a training take: of iterations of a dense and a sparse stage, or of one stage (0)."""
+    dense, sparse = (1 + _MOMENTS) * model, (1 + _MOMENTS * density) * model
+    if not iterations:
         return _CHECKPOINTS * dense
-    # The dense stage's last checkpoints stay while the sparse stage writes its own, which hold fewer moments.
-    return max(_CHECKPOINTS * dense, (_CHECKPOINTS - 1) * dense + _CHECKPOINTS * (1 + _MOMENTS * density) * model)
+    # A stage's last checkpoints stay while those after it write their own; the sparse ones hold fewer moments.
+    kept = _CHECKPOINTS - 1
+    before = (iterations - 1) * kept * (dense + sparse)
+    return before + max(_CHECKPOINTS * dense, kept * dense + _CHECKPOINTS * sparse)
 
 
 def free_megabytes(folder: Path) -> float:

@@ -37,6 +37,8 @@ from .survey import Facts, Features, scores_of
 SAMPLED_LINES = 1000
 TIMED_UPDATES = 2
 _OUT_OF_MEMORY = "its trial does not fit into memory"
+_ON_A_CPU = "DefaultCPUAllocator"
+"""What torch names where there is no memory on a CPU: the error has no class of its own there."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,9 @@ class Trial:
             if part == "evaluation":
                 return self._evaluation(task)
             return self._task(task, part, updates, done)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and _ON_A_CPU not in str(error):
+                raise
             return None, _OUT_OF_MEMORY
 
     def peak_megabytes(self) -> float | None:
@@ -127,7 +131,7 @@ class Trial:
             return 0.0, "left out"
         speed = self._once("bilingual", PHASE_1, self._try_bilingual)
         seconds = (settings.steps - done) * (settings.accumulation * speed.batch + speed.step)
-        evaluations = settings.steps // min(settings.evaluation_every, settings.steps)
+        evaluations = math.ceil(settings.steps / settings.evaluation_every)  # the last one at the end
         left = 1 - done / settings.steps
         for field, count in self.facts.lines.items():
             if count is None:

@@ -1,11 +1,11 @@
-"""A task head's distilled loss is what float64 makes of the real positions alone, at any temperature."""
+"""A task head's losses: of padding and of what asks nothing they are independent; distilled ones at any temperature."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from bistill_hub.distillation.heads import distilled_loss
+from bistill_hub.distillation.heads import distilled_loss, supervised_loss
 
 LENGTHS = (9, 4, 6)
 
@@ -45,3 +45,15 @@ def test_padding_is_no_place_for_an_answer_at_any_temperature(temperature, dtype
         assert logits.grad.isfinite().all()
         assert logits.grad[mask == 0].eq(0).all()
         assert logits.grad[mask == 1].any()
+
+
+def test_questions_none_of_which_is_asked_have_the_loss_nought_and_no_gradient():
+    ours = spans(1)
+    nowhere = torch.full((len(LENGTHS),), -100)
+    mask = torch.ones(len(LENGTHS), max(LENGTHS), dtype=torch.long)
+    inputs = {"attention_mask": mask, "start_positions": nowhere, "end_positions": nowhere}
+    loss = supervised_loss(ours, inputs, "question-answering")
+    assert loss.item() == 0
+    loss.backward()
+    for logits in (ours.start_logits, ours.end_logits):
+        assert logits.grad.eq(0).all()

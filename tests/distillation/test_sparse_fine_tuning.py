@@ -188,6 +188,35 @@ def test_a_run_of_two_iterations_that_was_killed_ends_like_one_that_was_not(unev
     assert same(copied(whole.model), copied(resumed.model))
 
 
+class ReadsWordsScaled(ReadsWords):
+    """Scales its loss up as fp16 does on a GPU; of a new scale the first update is left out, which overflows."""
+
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126, backoff_factor=2.0**-60)
+
+
+def test_a_stage_scales_its_loss_as_it_does_where_the_stage_before_was_another_process_s(uneven_rows, tmp_path):
+    class Stop(TrainerCallback):
+        def on_train_begin(self, args, state, control, **_):
+            if args.output_dir.endswith("/sparse"):
+                raise KeyboardInterrupt
+
+    def make(name):
+        return trainer_of(uneven_rows(12), tmp_path / name, ReadsWordsScaled, max_grad_norm=0.0, density=0.3)
+
+    whole, broken = make("whole"), make("broken")
+    start = copied(whole.model)
+    whole.train()
+    assert not same(copied(whole.model), start)
+    broken.add_callback(Stop())
+    with pytest.raises(KeyboardInterrupt):
+        broken.train()
+    resumed = make("broken")
+    resumed.train(resume_from_checkpoint=True)
+    assert same(copied(whole.model), copied(resumed.model))
+
+
 def test_a_run_that_chose_another_number_is_not_resumed_and_a_fresh_one_forgets_it(uneven_rows, tmp_path):
     trainer_of(uneven_rows(12), tmp_path, density=0.1).train()
     with pytest.raises(InputError, match=r"chose \d+ entries, not \d+"):
@@ -195,6 +224,12 @@ def test_a_run_that_chose_another_number_is_not_resumed_and_a_fresh_one_forgets_
     fresh = trainer_of(uneven_rows(12), tmp_path, density=0.2)
     fresh.train()
     assert ticket_size(load_file(tmp_path / "ticket.safetensors")) == fresh.delta.entries
+
+
+def test_a_checkpoint_that_is_named_is_refused_and_not_passed_over(uneven_rows, tmp_path):
+    trainer = trainer_of(uneven_rows(12), tmp_path)
+    with pytest.raises(InputError, match=r"resume_from_checkpoint = .*none can be named"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "sparse" / "checkpoint-2"))
 
 
 def test_a_delta_in_half_precision_is_what_the_model_carries(uneven_rows, tmp_path):

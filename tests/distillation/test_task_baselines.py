@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, TrainerCallback, TrainingArguments
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from bistill_hub import (
     InputError,
@@ -58,6 +64,21 @@ def from_teacher(tiny_model, rows, folder, **settings):
         **{"max_steps": 1, "dense_max_steps": 1, "learning_rate": 1e-3, **QUIET, **settings},
     )
     return SparseTaskDistillationTrainer(student, args, teacher=teacher, train_dataset=rows)
+
+
+def test_labels_that_are_to_be_smoothed_are_refused_where_no_loss_would_be(tiny_model, uneven_rows, tmp_path):
+    for make in (from_labels, ordinary):
+        with pytest.raises(InputError, match=r"label_smoothing_factor = 0\.1: the loss is formed here"):
+            make(tiny_model(labels=LABELS), uneven_rows(8), tmp_path, label_smoothing_factor=0.1)
+
+
+def test_spans_are_predicted_for_questions_whose_answers_are_not_known(tiny_model, uneven_rows, tmp_path):
+    model = AutoModelForQuestionAnswering.from_config(tiny_model(layers=1).config)
+    rows = uneven_rows(5).remove_columns("labels")
+    args = TrainingArguments(output_dir=str(tmp_path), **QUIET)
+    predicted = TaskFineTuningTrainer(model, args).predict(rows)
+    assert [logits.shape for logits in predicted.predictions] == [(5, 25), (5, 25)]
+    assert predicted.label_ids is None
 
 
 def tagger(tiny_model, dropout=0.0):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from bistill_hub import (
     BilingualDistillationArguments,
@@ -153,6 +153,34 @@ def test_accumulation_changes_no_update_of_ordinary_fine_tuning(tiny_model, unev
     whole = fine_tuning(tiny_model, uneven_rows(24), tmp_path, batch=8, accumulation=1)
     parts = fine_tuning(tiny_model, uneven_rows(24), tmp_path, batch=2, accumulation=4)
     assert largest_difference(parameters(whole.model), parameters(parts.model)) < 2e-6
+
+
+class WithoutFloat64(torch.Tensor):
+    """Stands for a tensor on an Apple GPU."""
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+    def to(self, device):
+        return self.cpu()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_loss_is_averaged_where_the_device_has_no_float64(tiny_model, uneven_rows, tmp_path, monkeypatch, training):
+    trainer = phase_2(tiny_model, uneven_rows(8), tmp_path)
+    (batch,), _ = trainer.get_batch_samples(iter(trainer.get_train_dataloader()), 1, trainer.args.device)
+    trainer.model.train(training)
+    terms, _ = trainer.loss_terms(trainer.model, batch)
+    expected = trainer.compute_loss(trainer.model, batch).item()
+    there = {name: tensor.as_subclass(WithoutFloat64) for name, tensor in batch.items()}
+    of_terms = {name: term.detach().as_subclass(WithoutFloat64) for name, term in terms.items()}
+    monkeypatch.setattr(trainer, "loss_terms", lambda *_: (of_terms, None))
+    monkeypatch.setattr(exact_averaging, "_WITHOUT_FLOAT64", (trainer.args.device.type,))
+    trainer.get_batch_samples(iter([there]), 1, trainer.args.device)
+    assert trainer.compute_loss(trainer.model, there).item() == pytest.approx(expected)
 
 
 def test_a_short_last_accumulation_is_averaged_over_what_it_holds(tiny_model, uneven_rows, tmp_path):
@@ -309,6 +337,37 @@ def test_development_data_are_predicted_in_their_order_however_training_is_batch
     model = tiny_model(layers=2, seed=1, labels=LABELS)
     TaskFineTuningTrainer(model, args, eval_dataset=rows, compute_metrics=compute_metrics).evaluate()
     assert seen == [[label for label in row["labels"] if label != -100] for row in rows]
+
+
+def test_a_sparse_stage_alone_may_be_stopped_early(tiny_model, uneven_rows, tmp_path):
+    updates = []
+
+    class Count(TrainerCallback):
+        def on_train_end(self, args, state, control, **_):
+            updates.append(state.global_step)
+
+    rows = uneven_rows(12)
+    settings = {"eval_strategy": "steps", "eval_steps": 1, "metric_for_best_model": "score"}
+    scored = {"eval_dataset": rows, "compute_metrics": lambda _: {"score": 0.5}}
+    trainer = phase_2(tiny_model, rows, tmp_path, scored=scored, dense_max_steps=4, max_steps=9, **settings)
+    callbacks = [EarlyStoppingCallback(early_stopping_patience=2), Count()]
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    trainer.train()
+    assert updates == [4, 3]
+    assert trainer.callback_handler.callbacks[-2:] == callbacks
+
+
+def test_rows_that_are_had_by_number_alone_are_grouped_by_length_as_a_table_is(tiny_model, uneven_rows, tmp_path):
+    def trained(rows, folder):
+        settings = {"train_sampling_strategy": "group_by_length", "dense_max_steps": 2, "max_steps": 2}
+        trainer = phase_2(tiny_model, rows, folder, **settings)
+        trainer.train()
+        return parameters(trainer.model)
+
+    table = uneven_rows(24)
+    one, other = trained(table, tmp_path / "table"), trained(table.to_list(), tmp_path / "list")
+    assert largest_difference(one, other) == 0
 
 
 def test_the_teacher_is_in_no_optimizer_and_does_not_change(tiny_model, uneven_rows, tmp_path):

@@ -17,8 +17,11 @@ from transformers import AutoModelForMaskedLM
 from bistill_hub import InputError, run
 from bistill_hub.pipeline import order
 from bistill_hub.pipeline.held_out import check_held_out
-from bistill_hub.pipeline.plan import plan, updates_of
+from bistill_hub.pipeline.plan import plan, stage_megabytes, updates_of
 from bistill_hub.pipeline.preflight import preflight
+from bistill_hub.pipeline.survey import look
+from bistill_hub.pipeline.trial import Speed, Trial
+from bistill_hub.student.inspection import encoder_size
 
 SLUGS = [
     "student",
@@ -77,6 +80,25 @@ def test_updates_that_are_planned_are_those_that_a_run_makes(runs, small_recipes
             done += next(entry["step"] for entry in curve if entry["epoch"] == 1)
         assert planned == done, stage.name
     assert sum(stage.updates > 0 for stage in made.stages) == len(TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "times"),
+    [({"density": 0.3, "dense_epochs": 2.0}, 3), ({"model": "org/tuned"}, 0)],
+    ids=["tuned sparsely", "given"],
+)
+def test_a_teacher_of_random_weights_is_planned_as_it_is_tuned_in_full(small_recipes, tmp_path, changes, times):
+    def planned(recipe):
+        made = plan(recipe, tmp_path, trial=False)
+        return stage_of(made, "ner-teacher").updates, stage_of(made, "ner-random-teacher").updates, made.disk_megabytes
+
+    recipe = small_recipes["bert"].replace({"tasks.ner.teacher.epochs": 1.0})
+    changed = recipe.replace({f"tasks.ner.teacher.{name}": value for name, value in changes.items()})
+    teacher, random_teacher, disk = planned(recipe)
+    assert teacher == random_teacher > 0
+    assert planned(changed)[:2] == (times * teacher, random_teacher)
+    if not times:
+        assert planned(changed)[2] == disk, "the checkpoints of the one that is tuned are the same"
 
 
 @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 6), st.integers(1, 4))
@@ -262,6 +284,23 @@ def test_time_grows_with_the_updates(small_recipes, tmp_path):
     assert stage_of(with_heads, "phase-1").seconds > 0
 
 
+def test_the_evaluation_after_the_last_update_takes_its_time_too(small_recipes, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trial, "_try_bilingual", lambda _: Speed(0.0, 0.0, 1.0, 1))
+    recipe = small_recipes["bert"].replace({"tasks": [], "baselines": [], "bilingual.steps": 12})
+    times = [
+        stage_of(plan(recipe.replace({"bilingual.evaluation_every": every}), tmp_path), "phase-1").seconds
+        for every in (12, 6, 5)
+    ]
+    assert times == pytest.approx([times[0], 2 * times[0], 3 * times[0]], rel=0.1)
+
+
+def test_a_trial_for_which_the_processor_has_no_memory_is_told_as_one(small_recipes, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trial, "_try_bilingual", lambda _: torch.empty(2**50))
+    recipe = small_recipes["bert"].replace({"tasks": [], "baselines": []})
+    stage = stage_of(plan(recipe, tmp_path), "phase-1")
+    assert (stage.seconds, stage.note) == (None, "its trial does not fit into memory")
+
+
 def test_a_teacher_that_is_stored_in_half_precision_is_tried_in_the_one_it_is_trained_in(small_recipes, tmp_path):
     recipe = small_recipes["xlm-roberta"]
     halved = shutil.copytree(recipe.teacher.model, tmp_path / "teacher")
@@ -283,6 +322,21 @@ def test_the_disk_that_is_planned_holds_what_a_run_leaves(runs, small_recipes, t
     weights = runs["bert"].repository.parent.parent.rglob("*.safetensors")
     left = sum(file.stat().st_size for file in weights) / 1e6
     assert left < planned < 20 * left
+
+
+def test_every_iteration_leaves_checkpoints_until_the_last_has_ended(small_recipes, tmp_path):
+    facts = look(small_recipes["bert"].replace({"tasks.ner.distillation.density": 0.1}))[0]
+    student = encoder_size(facts.student_config).megabytes
+
+    def needed(iterations):
+        changed = facts.recipe.replace({"tasks.ner.distillation.iterations": iterations})
+        tasks = list(look(changed)[0].tasks.values())
+        stages = order.stages_of(changed, tasks, command="", progress=False)
+        stage = next(stage for stage in stages if stage.slug == "ner-phase-2")
+        return stage_megabytes(stage, look(changed)[0])[1]
+
+    # Two checkpoints of each stage: weights and two moments, in a sparse one those of a tenth of the entries.
+    assert needed(3) == pytest.approx(needed(1) + 2 * 2 * (3 + 1.2) * student)
 
 
 def test_the_student_that_is_cut_gives_its_vocabulary(runs, small_recipes, tmp_path):
