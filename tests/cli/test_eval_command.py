@@ -182,7 +182,7 @@ def test_a_teacher_that_there_is_not(score, runs, ner_files, tmp_path):
         *(runs["bert"].repository, "--task", "ner", f"--test=sw={ner_files['sw']['test']}"),
         *("--teacher", tmp_path / "absent"),
     )
-    refused(result, "teacher.model", "absent", "cannot be loaded")
+    refused(result, "teacher = ", "absent", "cannot be loaded")
 
 
 def test_a_teacher_without_the_tasks_head(score, runs, ner_files, tiny_teacher_dirs, tmp_path):
