@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _CELL, _LABELS, _ABOVE, _LEAST = 0.62, 3.4, 1.5, 7.5  # inches
 _STRONGEST = 0.75
 """Share of the colour in the cell of the greatest difference; the others have less in proportion."""
+_CAPTION = (
+    "means over the seeds that both have\n"
+    "coloured: the whole 95 % interval lies on one side of 0 (blue: the row is ahead)"
+)
 _UNTOLD = "#6B6B6B"
 """Ink of a difference that could as well be of the other sign."""
 
@@ -77,6 +81,7 @@ def beside_figure(beside: Sequence[Beside], *, synthetic: bool) -> Figure:
         title = f"{beside[0].task}, {beside[0].language}: row minus column, in points"
         figure.suptitle(f"{title}{' (synthetic)' if synthetic else ''}", fontsize=12)
         _draw_cells(figure.subplots(), names, beside)
+        figure.supxlabel(_CAPTION, fontsize=9)
         layout.execute(figure)
         figure.set_layout_engine(None)
         return figure
@@ -114,8 +119,3 @@ def _draw_cells(axes: Axes, names: Sequence[str], beside: Sequence[Beside]) -> N
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_xlabel(
-        "means over the seeds that both have; coloured: the whole 95 % interval lies on one side of 0 "
-        "(blue: the row is ahead)",
-        fontsize=9,
-    )

@@ -66,18 +66,20 @@ def test_rows_and_columns_are_numbered_and_named_in_the_order_of_tables():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3"]
 
 
-def test_all_contenders_fit_in():
-    names = list(CONTENDERS)
-    figure = beside_figure(
-        [pair(name, names[0], -0.789, -0.8, -0.7) for name in names[1:]]
-        + [pair(names[-1], names[-2], -0.789, -0.8, -0.7)],
-        synthetic=True,
-    )
+@pytest.mark.parametrize("count", [2, 3, len(CONTENDERS)])
+def test_everything_fits_in_however_many_there_are(count):
+    names = list(CONTENDERS)[:count]
+    figure = beside_figure([pair(name, names[0], -0.789, -0.8, -0.7) for name in names[1:]], synthetic=True)
     renderer = figure.canvas.get_renderer()
     axes = figure.axes[0]
     within = axes.get_window_extent(renderer)
     width = within.width / len(names)
     assert all(Text.get_window_extent(text, renderer).width < width for text in axes.texts)
+    assert all(
+        figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1 and figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+        for box in (Text.get_window_extent(text, renderer) for text in figure.texts)
+    )
+    assert len(figure.texts) == 2, "title and what colours mean"
     labels = [Text.get_window_extent(label, renderer) for label in axes.get_yticklabels()]
     assert all(figure.bbox.x0 <= box.x0 for box in labels)
     assert not any(one.overlaps(other) for number, one in enumerate(labels) for other in labels[:number])
